@@ -1,0 +1,17 @@
+"""Causal attention in its plainest form: no cache, every token computed anew. The oracle for everything faster."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class DenseAttention:
+    """The tokens of the forward pass are one whole text; each sees itself and all before it."""
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `Attention`."""
+        # scaled_dot_product_attention takes [heads, tokens, head_dim].
+        q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return out.transpose(0, 1)
