@@ -1,0 +1,57 @@
+"""From a model's name to a decoder and a tokenizer on the right device, in the right dtype."""
+
+from __future__ import annotations
+
+import torch
+
+from minillm.errors import MinillmError
+from minillm.models.decoder import Decoder
+from minillm.models.loader import load_model
+from minillm.models.tiny import TINY_RANDOM, random_model, tiny_config
+from minillm.text import Tokenizer, tiny_tokenizer
+from minillm.weights import resolve
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" takes a GPU where there is one.
+
+    Raises:
+        MinillmError: for a device that this machine lacks.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise MinillmError(f"The device {device!r} is not supported; choose cpu, cuda or auto.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MinillmError("PyTorch sees no NVIDIA GPU here. Use device='cpu', or see `minillm doctor`.")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """ "auto" is float32 on a CPU, and on a GPU bfloat16 where the chip computes with it, else float16.
+
+    Raises:
+        MinillmError: for an unknown name.
+    """
+    if dtype == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if dtype not in DTYPES:
+        raise MinillmError(f"The dtype {dtype!r} is not supported; choose {', '.join(DTYPES)} or auto.")
+    return DTYPES[dtype]
+
+
+def load_model_and_tokenizer(name: str, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Tokenizer]:
+    """Loads what `name` stands for; fetches it first if need be.
+
+    Raises:
+        MinillmError: if it can't be found, fetched or read.
+    """
+    if name == TINY_RANDOM:
+        tokenizer = tiny_tokenizer()
+        return random_model(tiny_config(tokenizer.vocab_size), dtype=dtype, device=device), tokenizer
+    path = resolve(name)
+    return load_model(path, dtype, device), Tokenizer.load(path)
