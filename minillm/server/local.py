@@ -1,0 +1,74 @@
+"""A server inside this process, for notebooks and tests: started in one line, stopped cleanly."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import uvicorn
+
+from minillm.engine import LLM
+from minillm.errors import MinillmError
+from minillm.server.app import create_app
+
+
+class LocalServer:
+    """Serves a loaded model on this machine only, from a thread of its own.
+
+    >>> server = LocalServer(LLM("smollm2-135m"))
+    >>> client = openai.OpenAI(base_url=server.base_url, api_key="not-needed")
+    >>> server.stop()
+    """
+
+    def __init__(self, llm: LLM, port: int = 0) -> None:
+        """Starts to serve.
+
+        Args:
+            llm: the model.
+            port: 0 takes any free one.
+
+        Raises:
+            MinillmError: if the port is taken or the server doesn't come up.
+        """
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            self._socket.close()
+            reason = error.strerror if isinstance(error, OSError) else "ports are 0 to 65535"
+            raise MinillmError(f"Port {port} can't be used ({reason}). Choose another, or 0 for any.") from error
+        self._app = create_app(llm)
+        config = uvicorn.Config(self._app, log_level="warning", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="minillm-server", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + 30
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise MinillmError("The local server did not start; the log above says why.")
+            time.sleep(0.01)
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes as `base_url`."""
+        host, port = self._socket.getsockname()
+        return f"http://{host}:{port}/v1"
+
+    def stop(self) -> None:
+        """Stops serving; requests that are running get an error. A second call does nothing."""
+        if self._thread.is_alive():
+            self._server.should_exit = True
+            # Otherwise the server would wait for the streams to come to their ends.
+            self._app.state.worker.close()
+            self._thread.join(timeout=10)
+        self._socket.close()
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()

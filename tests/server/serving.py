@@ -1,0 +1,52 @@
+"""What the server's tests share: a strict client, a sampler to watch and hold up, and patience."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import openai
+from torch import Tensor
+
+from minillm.sampling import FilteringSampler, SamplingMetadata
+from minillm.server import LocalServer
+
+MODEL = "tiny-random"
+
+
+def connect(server: LocalServer, *, timeout: float = 60) -> openai.OpenAI:
+    """A client that checks every answer against the types of the API."""
+    return openai.OpenAI(
+        base_url=server.base_url,
+        api_key="not-needed",
+        max_retries=0,
+        timeout=timeout,
+        _strict_response_validation=True,
+    )
+
+
+class WatchedSampler(FilteringSampler):
+    """The engine's sampler, which counts its tokens, can be held up, slowed down and made to fail."""
+
+    def __init__(self, *, delay: float = 0.0, fails_at: int | None = None) -> None:
+        self.num_calls = 0
+        self.delay = delay
+        self.fails_at = fails_at
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def sample(self, logits: Tensor, metadata: SamplingMetadata) -> Tensor:
+        self.gate.wait(timeout=30)
+        time.sleep(self.delay)
+        self.num_calls += 1
+        if self.num_calls == self.fails_at:
+            raise RuntimeError("the sampler broke")
+        return super().sample(logits, metadata)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
