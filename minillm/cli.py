@@ -1,0 +1,279 @@
+"""The command `minillm`: chat, generate, weights, doctor, lab.
+
+Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done
+(one sentence says why), 2 the command line is wrong, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from minillm.errors import InvalidRequestError, MinillmError
+
+if TYPE_CHECKING:
+    from minillm.engine import LLM, OutputChunk
+    from minillm.sampling import SamplingParams
+
+app = typer.Typer(
+    help="A small, complete LLM inference engine, and the course that builds it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+err = Console(stderr=True, highlight=False)
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A known name, a folder, a .gguf file, or org/name.")]
+MaxTokens = Annotated[int, typer.Option(help="The most tokens to generate.")]
+Temperature = Annotated[float, typer.Option(help="0 always takes the likeliest token; 1 samples as the model says.")]
+TopK = Annotated[int, typer.Option(help="Sample among the k likeliest tokens only; 0 is off.")]
+TopP = Annotated[float, typer.Option(help="Sample among the likeliest tokens that together hold this much; 1 is off.")]
+Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
+Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the output; may be given several times.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto for the device's best.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")]
+
+
+def main() -> None:
+    """Runs the command line; turns minillm's errors into one sentence and an exit code."""
+    _accept_every_text()
+    try:
+        app()
+    except MinillmError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has left. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _accept_every_text() -> None:
+    """What a terminal can't show becomes "?", and bytes that aren't text a replacement character; neither an error."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _decoded(text: str) -> str:
+    """Text from the command line or standard input. Bytes that Python couldn't decode may be UTF-8 after all."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
+    model: Model = "smollm2-135m",
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object when it's done.")] = False,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+) -> None:
+    """Continue a text. It is printed as it's made."""
+    params = _params(max_tokens, temperature, top_k, top_p, seed, stop)
+    text = _decoded(sys.stdin.read() if prompt == "-" else prompt)
+    llm = _load(model, dtype, device)
+    if as_json:
+        output = llm.generate(text, params)
+        content = dataclasses.asdict(output) | {"model": llm.model_name, "fingerprint": llm.fingerprint}
+        print(json.dumps(content))
+    else:
+        _print_stream(llm.generate(text, params, stream=True))
+
+
+@app.command()
+def chat(
+    model: Model = "smollm2-135m",
+    system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = 0.6,
+    top_k: TopK = 0,
+    top_p: TopP = 0.9,
+    seed: Seed = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+) -> None:
+    """Talk to the model. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset begins anew."""
+    params = _params(max_tokens, temperature, top_k, top_p, seed, None)
+    llm = _load(model, dtype, device)
+    beginning = [{"role": "system", "content": _decoded(system)}] if system else []
+    history = list(beginning)
+    if sys.stdin.isatty():
+        err.print(
+            f"[dim]{escape(llm.model_name)}. Ctrl-C stops an answer, /reset begins anew, Ctrl-D or /exit leaves.[/]"
+        )
+    for line in _lines():
+        if line == "/exit":
+            break
+        if line == "/reset":
+            history = list(beginning)
+            err.print("[dim]The conversation begins anew.[/]")
+            continue
+        turn = {"role": "user", "content": line}
+        try:
+            answer = _print_stream(llm.chat([*history, turn], params, stream=True))
+        except MinillmError as error:
+            # The conversation is kept; the turn that could not be answered isn't.
+            err.print(f"[bold red]error:[/] {escape(str(error))} /reset begins a new conversation.", soft_wrap=True)
+            continue
+        history += [turn, {"role": "assistant", "content": answer}]
+
+
+@app.command()
+def weights(
+    names: Annotated[list[str] | None, typer.Argument(help="Which models; all that the course uses if none.")] = None,
+    force: Annotated[bool, typer.Option(help="Fetch again even what is there.")] = False,
+) -> None:
+    """Fetch the course's models into the cache (MINILLM_HOME, ~/.cache/minillm by default) and verify them."""
+    from minillm.weights import MODELS, fetch
+
+    for name in names or list(MODELS):
+        print(f"{name}  {fetch(name, force=force)}")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+    """Say what minillm runs on here, what is missing, and the command that mends it."""
+    from minillm.doctor import examine, print_findings
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        print_findings(findings)
+    if any(finding.status == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def lab(
+    notebook: Annotated[Path, typer.Argument(help="What to open.")] = Path("lessons/01-large-language-models.ipynb"),
+    port: Annotated[int, typer.Option(help="The port to begin with; the next free one is taken.")] = 8888,
+    browser: Annotated[bool | None, typer.Option(help="Open a browser; by default where there's a screen.")] = None,
+) -> None:
+    """Open the course in JupyterLab. Without a screen it prints the address and stays up."""
+    jupyter = Path(sys.executable).with_name("jupyter-lab")
+    if not jupyter.exists():
+        raise MinillmError("JupyterLab isn't installed here. Run: pip install -e '.[course]' (or `make lab`)")
+    if not notebook.exists():
+        raise MinillmError(f"{notebook} isn't there. Run `minillm lab` in the course's folder, or name a notebook.")
+    screen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    here, file = Path.cwd(), notebook.resolve()
+    root = here if file.is_relative_to(here) else file.parent
+    command = [str(jupyter), f"--ServerApp.port={port}", f"--ServerApp.root_dir={root}"]
+    # As the default address rather than as the file to open, so that it's the notebook's own address that is printed.
+    command.append(f"--LabApp.default_url=/lab/tree/{quote(file.relative_to(root).as_posix())}")
+    if not (screen if browser is None else browser):
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    err.print(f"Opening {escape(str(notebook))} in JupyterLab. Ctrl-C here stops it.")
+    raise typer.Exit(_run_until_stopped(command))
+
+
+def _run_until_stopped(command: list[str]) -> int:
+    """Runs a server until it ends by itself or this process is told to stop; returns its exit code.
+
+    JupyterLab stops its kernels and itself at SIGTERM. At Ctrl-C it asks back where it has a terminal, and without
+    one now and then never ends. So it gets a process group of its own, and every signal to stop reaches it as SIGTERM.
+    """
+    if sys.platform == "win32":
+        return subprocess.call(command)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: process.terminate())
+    return process.wait()
+
+
+def _params(
+    max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int | None, stop: list[str] | None
+) -> SamplingParams:
+    """Checks the options before the model is loaded, so that a slip of the pen costs no wait."""
+    from minillm.sampling import SamplingParams
+
+    try:
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=[_decoded(each) for each in stop or ()],
+        )
+    except InvalidRequestError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _load(model: str, dtype: str, device: str) -> LLM:
+    with err.status("Loading PyTorch …"):
+        from minillm.engine import LLM
+        from minillm.weights import MODELS, fetch
+    if model in MODELS:
+        fetch(model)  # has a progress bar of its own
+    with err.status(f"Loading {escape(model)} …"):
+        return LLM(model, dtype=dtype, device=device)
+
+
+def _lines() -> Iterator[str]:
+    """The user's lines, until the end of input. Empty ones are passed over; Ctrl-C only gives up the line."""
+    interactive = sys.stdin.isatty()
+    if interactive:
+        with contextlib.suppress(ImportError):  # which Windows doesn't have
+            import readline  # noqa: F401 (gives `input` editing and history)
+    while True:
+        try:
+            line = _decoded(input("\n> " if interactive else "")).strip()
+        except EOFError:
+            if interactive:
+                print()
+            return
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            err.print("\n[dim]Ctrl-D or /exit leaves.[/]")
+            continue
+        if line:
+            yield line
+
+
+def _print_stream(chunks: Iterator[OutputChunk]) -> str:
+    """Prints text as it comes and returns it. Ctrl-C ends the output, not the program, where a person sits."""
+    pieces: list[str] = []
+    try:
+        for chunk in chunks:
+            pieces.append(chunk.text)
+            print(chunk.text, end="", flush=True)
+    except KeyboardInterrupt:
+        print()
+        if not sys.stdin.isatty():
+            raise
+        err.print("[dim](stopped)[/]")
+    else:
+        print()
+    return "".join(pieces)
+
+
+if __name__ == "__main__":
+    main()
