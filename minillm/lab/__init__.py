@@ -1,0 +1,86 @@
+"""What the lessons' notebooks use: figures, widgets, quizzes, checks and the scoreboard.
+
+Importing this package is quick; matplotlib and ipywidgets are loaded at the first name that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minillm.lab.check import Checker
+    from minillm.lab.connect import Endpoint
+    from minillm.lab.display import Html, show
+    from minillm.lab.figures import (
+        LabFigure,
+        Panel,
+        RequestSpan,
+        attention_map,
+        distribution_grid,
+        next_token_bars,
+        request_timeline,
+        step_cost,
+        style,
+        token_chips,
+    )
+    from minillm.lab.quiz import Quiz
+    from minillm.lab.scoreboard import Scoreboard, Workload
+    from minillm.lab.widgets import Choice, Slider, interactive, sampling_distribution, sampling_explorer
+
+_HOMES = {
+    "check": ("Checker",),
+    "connect": ("Endpoint",),
+    "display": ("Html", "show"),
+    "figures": (
+        "LabFigure",
+        "Panel",
+        "RequestSpan",
+        "attention_map",
+        "distribution_grid",
+        "next_token_bars",
+        "request_timeline",
+        "step_cost",
+        "style",
+        "token_chips",
+    ),
+    "quiz": ("Quiz",),
+    "scoreboard": ("Scoreboard", "Workload"),
+    "widgets": ("Choice", "Slider", "interactive", "sampling_distribution", "sampling_explorer"),
+}
+
+__all__ = [
+    "Checker",
+    "Choice",
+    "Endpoint",
+    "Html",
+    "LabFigure",
+    "Panel",
+    "Quiz",
+    "RequestSpan",
+    "Scoreboard",
+    "Slider",
+    "Workload",
+    "attention_map",
+    "distribution_grid",
+    "interactive",
+    "next_token_bars",
+    "request_timeline",
+    "sampling_distribution",
+    "sampling_explorer",
+    "show",
+    "step_cost",
+    "style",
+    "token_chips",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"minillm.lab.{module}"), name)
+    raise AttributeError(f"module 'minillm.lab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,74 @@
+"""Where a notebook's OpenAI client connects to: the engine in this process, or any endpoint that the reader names."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from minillm.errors import MinillmError
+
+if TYPE_CHECKING:
+    from minillm.engine import LLM
+
+
+class Endpoint:
+    """An OpenAI-compatible endpoint: a client, an async client, and the model's name to ask for.
+
+    By default a server in this process serves `llm`. With OPENAI_BASE_URL in the environment, it is that endpoint
+    instead; OPENAI_API_KEY is its key and MINILLM_MODEL the model to ask for.
+
+    Attributes:
+        base_url: the endpoint's address.
+        model: what to pass as `model`.
+        client: for ordinary code.
+        async_client: for many requests at once.
+        is_local: whether the answers come from this process.
+    """
+
+    def __init__(self, llm: LLM) -> None:
+        """Connects; starts the local server if no other endpoint is named.
+
+        Raises:
+            MinillmError: if OPENAI_BASE_URL is set and MINILLM_MODEL isn't.
+        """
+        remote = os.environ.get("OPENAI_BASE_URL")
+        self.is_local = not remote
+        if remote:
+            self.base_url, self.model = remote, _remote_model(remote)
+            self._connect(os.environ.get("OPENAI_API_KEY") or "not-needed")
+        else:
+            from minillm.server import LocalServer
+
+            self._server = LocalServer(llm)
+            self.base_url, self.model = self._server.base_url, llm.model_name
+            # The server asks for no key, but the client insists on having one. A proxy in the environment must not
+            # get between this process and itself.
+            self._connect("not-needed", trust_env=False)
+
+    def _connect(self, api_key: str, **options: Any) -> None:
+        import openai
+
+        self.client = openai.OpenAI(
+            base_url=self.base_url, api_key=api_key, http_client=openai.DefaultHttpxClient(**options)
+        )
+        self.async_client = openai.AsyncOpenAI(
+            base_url=self.base_url, api_key=api_key, http_client=openai.DefaultAsyncHttpxClient(**options)
+        )
+
+    def stop(self) -> None:
+        """Stops the local server, if there is one."""
+        if self.is_local:
+            self._server.stop()
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.base_url!r}, model={self.model!r})"
+
+
+def _remote_model(base_url: str) -> str:
+    model = os.environ.get("MINILLM_MODEL")
+    if not model:
+        raise MinillmError(
+            f"OPENAI_BASE_URL is {base_url}, but MINILLM_MODEL isn't set. Set it to the name of a model that this "
+            "endpoint serves, or unset OPENAI_BASE_URL to use the local engine."
+        )
+    return model
