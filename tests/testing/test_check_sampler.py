@@ -207,7 +207,9 @@ class ForgetsRenormalizationAndRunsOver(Plain):
 
     def cut_top_k(self, probabilities: Tensor, k: Tensor) -> Tensor:
         kept = super().cut_top_k(probabilities, k)
-        self.total = kept.sum(-1)
+        # Where nothing was cut the sum is 1; added up, it would be a rounding error off, on one machine so, on another so.
+        is_cut = (kept == 0).sum(-1) > (probabilities == 0).sum(-1)
+        self.total = torch.where(is_cut, kept.sum(-1), 1.0)
         return kept
 
 
@@ -385,8 +387,7 @@ MISTAKES: list[tuple[type, dict[str, str]]] = [
     ),
     (
         ForgetsRenormalizationAndRunsOver,
-        dict.fromkeys((TOP_K, TOP_K_OFF, SUM, ORDER, OWN, NEIGHBORS), "no longer add up to 1")
-        | {LARGE_VOCAB: "below 1"},
+        dict.fromkeys((TOP_K, TOP_K_OFF, SUM, ORDER, OWN, NEIGHBORS), "no longer add up to 1"),
     ),
     (MutatesLogits, {INPUTS: "div_(), masked_fill_(), logits /="}),
     (MutatesMetadata, {INPUTS: "writes into the tensors"}),
