@@ -207,7 +207,7 @@ class ForgetsRenormalizationAndRunsOver(Plain):
 
     def cut_top_k(self, probabilities: Tensor, k: Tensor) -> Tensor:
         kept = super().cut_top_k(probabilities, k)
-        # Where nothing was cut the sum is 1; added up, it would be a rounding error off, on one machine so, on another so.
+        # Where nothing was cut the sum is taken as 1: added up, it's off by a rounding error that differs by machine.
         is_cut = (kept == 0).sum(-1) > (probabilities == 0).sum(-1)
         self.total = torch.where(is_cut, kept.sum(-1), 1.0)
         return kept
