@@ -1,0 +1,260 @@
+// Matrix products: out = x · weightᵀ + bias, for weights as float32, bfloat16, 8 or 4 bits.
+//
+// Weights are never repacked: a row [in] of theirs is contiguous, and so is a row of x, so each number of the result
+// is a dot product of two rows. With one row of x (decode), all time goes into reading the weights; with many rows
+// (prefill), into multiplying. One loop serves both: it reads a vector of weights once for several rows of x.
+//
+// The numbers of a dot product are always added in the same order, whatever the number of rows and wherever in the
+// batch a row stands: so a request's result doesn't depend on its neighbours, not even in the last bit.
+#include "simd.h"
+
+enum kind { F32, BF16, INT8, INT4 };
+
+typedef struct {
+  // What CPUKernels.linear passes, eight bytes each and in this order.
+  long kind, n, in, out;
+  const float *from;  // x: n rows of `in` numbers, from_stride numbers apart
+  long from_stride;
+  const char *data;   // rows of weights, row_bytes each
+  long row_bytes;
+  const void *scales; // INT8: float [out]. INT4: bf16 [out, groups], as are mins
+  const bf16 *mins;
+  const float *bias;  // [out] or NULL
+  float *result;      // [n, out]
+  long threads;
+  // Rows of x, converted to what the weights are multiplied with, padded with zeros to whole vectors.
+  char *x;
+  long x_bytes;       // of a row
+  float *x_scales;    // INT8: [n]. INT4: see pack_int4
+  int32_t *x_sums;    // INT8: [n], sum of the row's whole numbers
+} Product;
+
+// A tile, rows of weights by rows of x, has as many dot products as a vector has lanes: so one sum_each finishes them
+// all. Of rows of x it has this many, or 2 or 1 of the last ones.
+#define TILE_ROWS (LANES / 4)
+#define GROUP 32                       // INT4: weights that share a scale and a minimum
+#define VECTOR_GROUPS (BYTES / GROUP)  // INT4: groups in a vector of bytes
+
+// Bytes of weights, and of x, that one step of the loop takes in.
+INLINE long w_step(enum kind kind) { return kind == INT4 ? BYTES / 2 : BYTES; }
+INLINE long x_step(enum kind kind) { return kind == BF16 ? BYTES / 2 * X_BYTES : BYTES; }
+
+// ---- Rows of x -----------------------------------------------------------------------------------------------------
+
+static void pack_bf16(const float *x, long n, void *to) {
+#if X_BYTES == 2
+  for (long k = 0; k < n; k++) ((bf16 *)to)[k] = to_bf16(x[k]);
+#else  // of 2 * LANES numbers the even ones, then the odd ones: see dot_bf16
+  for (long k = 0; k < n; k++) ((float *)to)[k / (2 * LANES) * 2 * LANES + k % 2 * LANES + k / 2 % LANES] = x[k];
+#endif
+}
+
+// x ≈ scale * (a whole number from -127 to 127). Returns the scale, which is NaN if x holds an infinity or a NaN:
+// otherwise they would vanish here, and whoever looks for a fault would look elsewhere.
+INLINE float quantize(const float *x, long n, int8_t *to) {
+  vf peaks = {0}, zeros = {0};
+  for (long k = 0; k < n; k += LANES) {
+    vf v = load_part(x + k, (n - k) * 4);
+    peaks = larger(peaks, magnitude(v));
+    zeros += v * 0;
+  }
+  float peak = largest(peaks), inverse = peak > 0 ? 127 / peak : 0;
+  for (long k = 0; k < n; k++) to[k] = (int8_t)(int)(x[k] * inverse + (x[k] < 0 ? -0.5f : 0.5f));
+  return peak / 127 + sum(zeros);
+}
+
+static void pack_int8(const float *x, long n, int8_t *to, float *scale, int32_t *sum) {
+  *scale = quantize(x, n, to);
+  *sum = 0;
+  for (long k = 0; k < n; k++) *sum += to[k];
+}
+
+// Each group has a scale and a sum of its own. They go into those lanes of two vectors in which dot_bytes will put
+// this group's products: lane i belongs to group i / 4 % VECTOR_GROUPS, since the weights unfold (see unfold_int4) to
+// the first halves of the groups, then their second halves.
+static void pack_int4(const float *x, long n, int8_t *to, float *scales) {
+  for (long g = 0; g * GROUP < n; g++) {
+    int8_t whole[GROUP] = {0};
+    long size = MIN(GROUP, n - g * GROUP);
+    float scale = quantize(x + g * GROUP, size, whole), sum = 0;
+    for (long k = 0; k < size; k++) sum += x[g * GROUP + k];
+    float *lanes = scales + g / VECTOR_GROUPS * 2 * LANES;
+    for (int i = 0; i < LANES; i++)
+      if (i / 4 % VECTOR_GROUPS == g % VECTOR_GROUPS) {
+        lanes[i] = scale;
+        lanes[LANES + i] = sum / (LANES / VECTOR_GROUPS);  // all of a group's lanes are added up in the end
+      }
+    int8_t *first = to + g / VECTOR_GROUPS * BYTES + g % VECTOR_GROUPS * (GROUP / 2);
+    memcpy(first, whole, GROUP / 2);
+    memcpy(first + BYTES / 2, whole + GROUP / 2, GROUP / 2);
+  }
+}
+
+static void pack_row(const Product *p, long row) {
+  const float *x = p->from + row * p->from_stride;
+  char *to = p->x + row * p->x_bytes;
+  memset(to, 0, p->x_bytes);
+  switch (p->kind) {
+    case F32: memcpy(to, x, p->in * 4); break;
+    case BF16: pack_bf16(x, p->in, to); break;
+    case INT8: pack_int8(x, p->in, (int8_t *)to, p->x_scales + row, p->x_sums + row); break;
+    case INT4: pack_int4(x, p->in, (int8_t *)to, p->x_scales + row * (p->x_bytes / BYTES) * 2 * LANES); break;
+  }
+}
+
+// ---- Tiles ---------------------------------------------------------------------------------------------------------
+
+INLINE vu8 unfold_int4(const char *from) {  // BYTES / 2 bytes: their lower halves, then their upper halves
+#if BYTES == 64
+  vu64 twice = (vu64)_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)from));
+  const vu64 shift = {0, 0, 0, 0, 4, 4, 4, 4};
+#else
+  uint64_t part[2];
+  memcpy(part, from, 16);
+  vu64 twice = {part[0], part[1], part[0], part[1]};
+  const vu64 shift = {0, 0, 4, 4};
+#endif
+  return (vu8)(twice >> shift & 0x0f0f0f0f0f0f0f0full);
+}
+
+// Scales (or minimums) of a vector's groups, in the groups' lanes.
+INLINE vf spread(const bf16 *from) {
+#if BYTES == 64
+  uint32_t both;
+  memcpy(&both, from, 4);
+  const vu shift = {16, 16, 16, 16, 0, 0, 0, 0, 16, 16, 16, 16, 0, 0, 0, 0};
+  return (vf)((both - (vu){0}) << shift & 0xffff0000u);
+#else
+  return (vf)(((uint32_t)*from << 16) - (vu){0});
+#endif
+}
+
+// Takes one vector of each row of weights, w, and one of each row of x. The kind and the tile's sides are constants
+// wherever this is inlined, so that acc lies in registers.
+INLINE void step(enum kind kind, int outs, int rows, vf acc[LANES], const vf w[LANES], const char *x, long x_bytes) {
+#pragma GCC unroll 16
+  for (int i = 0; i < outs; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < rows; j++) {
+      vf *sum = &acc[j * outs + i];
+      const char *at = x + j * x_bytes;
+      if (kind == F32) *sum = fused(w[i], load(at), *sum);
+      if (kind == BF16) *sum = dot_bf16(*sum, w[i], at);
+      // dot_bytes wants unsigned weights: flipping the top bit adds 128. The sum began with what takes it off again.
+      if (kind == INT8) *sum = (vf)dot_bytes((vi)*sum, (vu8)w[i] ^ 0x80, (vi8)load(at));
+    }
+}
+
+INLINE void step_int4(const Product *p, int outs, int rows, vf acc[LANES], const char *w, long group, long row_groups,
+                      const char *x, const float *x_scales) {
+#pragma GCC unroll 16
+  for (int i = 0; i < outs; i++) {
+    vu8 weights = unfold_int4(w + i * p->row_bytes);
+    vf scale = spread((const bf16 *)p->scales + group + i * row_groups), min = spread(p->mins + group + i * row_groups);
+#pragma GCC unroll 4
+    for (int j = 0; j < rows; j++) {
+      const float *own = x_scales + j * (p->x_bytes / BYTES) * 2 * LANES;
+      vi whole = dot_bytes((vi){0}, weights, (vi8)load(x + j * p->x_bytes));
+      vf *sum = &acc[j * outs + i];
+      *sum = fused(__builtin_convertvector(whole, vf), scale * load(own), *sum);
+      *sum = fused(min, load(own + LANES), *sum);
+    }
+  }
+}
+
+// Scales and bias of the tile's dot products, and off they go.
+INLINE void finish(const Product *p, enum kind kind, int outs, int rows, vf acc[LANES], long out, long row) {
+  float dots[LANES];
+  if (kind == INT8) {
+    vf whole = __builtin_convertvector(sum_each_int((vi *)acc), vf);
+    float scales[LANES];
+    for (int j = 0; j < rows; j++)
+      for (int i = 0; i < outs; i++) scales[j * outs + i] = ((const float *)p->scales)[out + i] * p->x_scales[row + j];
+    store(dots, whole * load(scales));
+  } else {
+    store(dots, sum_each(acc));
+  }
+  for (int j = 0; j < rows; j++)
+    for (int i = 0; i < outs; i++)
+      p->result[(row + j) * p->out + out + i] = p->bias ? dots[j * outs + i] + p->bias[out + i] : dots[j * outs + i];
+}
+
+// What is left of some rows of weights, less than a vector of each.
+static void __attribute__((noinline)) load_ends(vf *to, int num, const char *w, long row_bytes, long left) {
+  for (int i = 0; i < num; i++) to[i] = load_part(w + i * row_bytes, left);
+}
+
+// `outs` rows of weights times `rows` rows of x.
+INLINE void tile(const Product *p, enum kind kind, int outs, int rows, long out, long row) {
+  const char *w = p->data + out * p->row_bytes, *x = p->x + row * p->x_bytes;
+  vf acc[LANES] = {0};
+  if (kind == INT4) {
+    long row_groups = p->row_bytes * 2 / GROUP;
+    const float *scales = p->x_scales + row * (p->x_bytes / BYTES) * 2 * LANES;
+    for (long s = 0; s < p->x_bytes / BYTES; s++, w += BYTES / 2, x += BYTES, scales += 2 * LANES)
+      step_int4(p, outs, rows, acc, w, out * row_groups + s * VECTOR_GROUPS, row_groups, x, scales);
+  } else {
+    if (kind == INT8)
+      for (int k = 0; k < outs * rows; k++) acc[k] = (vf)(vi){-128 * p->x_sums[row + k / outs]};
+    vf vectors[LANES];
+    long left = p->row_bytes;
+    for (; left >= BYTES; left -= BYTES, w += BYTES, x += x_step(kind)) {
+      for (int i = 0; i < outs; i++) vectors[i] = load(w + i * p->row_bytes);
+      step(kind, outs, rows, acc, vectors, x, p->x_bytes);
+    }
+    if (left) {
+      load_ends(vectors, outs, w, p->row_bytes, left);
+      step(kind, outs, rows, acc, vectors, x, p->x_bytes);
+    }
+  }
+  finish(p, kind, outs, rows, acc, out, row);
+}
+
+// Tiles are LANES / rows wide as long as that many rows of weights are left, then 1 wide.
+INLINE void tiles(const Product *p, enum kind kind, int rows, long row, long begin, long end) {
+  for (; begin + LANES / rows <= end; begin += LANES / rows) tile(p, kind, LANES / rows, rows, begin, row);
+  for (; begin < end; begin++) tile(p, kind, 1, rows, begin, row);
+}
+
+// Rows of weights begin:end times all rows of x. The few rows of x stay in the first cache, the weights in the second.
+INLINE void block(const Product *p, enum kind kind, long begin, long end) {
+  long row = 0;
+  for (; row + TILE_ROWS <= p->n; row += TILE_ROWS) tiles(p, kind, TILE_ROWS, row, begin, end);
+  if (TILE_ROWS > 2 && row + 2 <= p->n) tiles(p, kind, 2, row, begin, end), row += 2;
+  if (row < p->n) tiles(p, kind, 1, row, begin, end);
+}
+
+#define BLOCK_BYTES 262144  // of weights: they stay in a core's second cache while all rows of x pass by
+
+// One argument that holds them all, since ctypes would take two microseconds to convert a dozen. Returns 0, or -1 if
+// there is no memory.
+int linear(const void *arguments) {
+  Product p;
+  memcpy(&p, arguments, offsetof(Product, x));
+  long steps = (p.row_bytes + w_step(p.kind) - 1) / w_step(p.kind);
+  long scale_bytes = p.kind == INT4 ? steps * 2 * BYTES : p.kind == INT8 ? 4 : 0;
+  p.x_bytes = steps * x_step(p.kind);
+  p.x = aligned_alloc(BYTES, ROUND_UP(p.n * (p.x_bytes + scale_bytes + 4) + 1, BYTES));
+  if (!p.x) return -1;
+  p.x_scales = (float *)(p.x + p.n * p.x_bytes);
+  p.x_sums = (int32_t *)p.x_scales + p.n;
+  memset(p.x_scales, 0, p.n * scale_bytes);
+  int threads = p.n * p.in * p.out < 100000 ? 1 : p.threads;  // to wake the others takes microseconds
+
+#pragma omp parallel for num_threads(threads) if (p.n > 4)
+  for (long row = 0; row < p.n; row++) pack_row(&p, row);
+
+  long rows = MIN(BLOCK_BYTES / p.row_bytes + 1, p.out / (threads * 4L) + 1), size = ROUND_UP(rows, LANES);
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (long begin = 0; begin < p.out; begin += size) {
+    long end = MIN(begin + size, p.out);
+    switch (p.kind) {
+      case F32: block(&p, F32, begin, end); break;
+      case BF16: block(&p, BF16, begin, end); break;
+      case INT8: block(&p, INT8, begin, end); break;
+      case INT4: block(&p, INT4, begin, end); break;
+    }
+  }
+  free(p.x);
+  return 0;
+}
