@@ -23,23 +23,27 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 if TYPE_CHECKING:
-    from minillm.engine import LLM, OutputChunk, RequestOutput
+    from minillm.engine import LLM, AsyncEngine, Engine, EngineConfig, OutputChunk, RequestOutput
     from minillm.sampling import SamplingParams
 
-__all__ = ["LLM", "OutputChunk", "RequestOutput", "SamplingParams", "__version__"]
+__all__ = [
+    "LLM",
+    "AsyncEngine",
+    "Engine",
+    "EngineConfig",
+    "OutputChunk",
+    "RequestOutput",
+    "SamplingParams",
+    "__version__",
+]
 __version__ = version("minillm")
 
-_HOME = {
-    "LLM": "minillm.engine",
-    "OutputChunk": "minillm.engine",
-    "RequestOutput": "minillm.engine",
-    "SamplingParams": "minillm.sampling",
-}
+_HOME = dict.fromkeys(__all__, "minillm.engine") | {"SamplingParams": "minillm.sampling"}
 
 
 def __getattr__(name: str) -> Any:
     """Imports the public names when they are first used, so that `minillm --help` needn't wait for PyTorch."""
-    if name not in _HOME:
+    if name not in _HOME:  # (__version__ is there already)
         raise AttributeError(f"module 'minillm' has no attribute {name!r}")
     from importlib import import_module
 

@@ -110,7 +110,18 @@ def _accelerator() -> list[Finding]:
 
 
 def _kernels() -> Finding:
-    return Finding("kernels", "ok", "PyTorch's own")
+    import torch
+
+    if torch.cuda.is_available():
+        if importlib.util.find_spec("triton") is not None:
+            return Finding("kernels", "ok", "Triton")
+        return Finding("kernels", "missing", "PyTorch's own; those made for GPUs need Triton", "pip install triton")
+    from minillm.kernels.cpu.build import load, why_not
+
+    if load() is not None:
+        return Finding("kernels", "ok", "C, compiled for this processor")
+    cost = "PyTorch's own, which take several times as long for each token"
+    return Finding("kernels", "missing", f"{cost}. {why_not()}", "sudo apt-get install gcc")
 
 
 def _models() -> list[Finding]:

@@ -29,3 +29,15 @@ class InvalidRequestError(MinillmError, ValueError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The prompt and one more token don't fit in the KV cache, not even alone."""
+
+
+class EngineOverloadedError(MinillmError):
+    """The engine has more requests than it may keep waiting; try again later."""
+
+
+class EngineStoppedError(MinillmError):
+    """The engine ended before the request was complete."""

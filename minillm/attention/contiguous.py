@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minillm.kernels.reference import rotate
+
 
 class ContiguousKVCache:
     """Keeps a request's keys and values, and attends over them.
@@ -38,7 +40,7 @@ class ContiguousKVCache:
         """Counts the tokens of a finished forward pass in."""
         self.num_computed_tokens += num_tokens
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """See `Attention`. The tokens follow those that are in the cache.
 
         Raises:
@@ -47,6 +49,7 @@ class ContiguousKVCache:
         start, end = self.num_computed_tokens, self.num_computed_tokens + q.shape[0]
         if end > self.max_tokens:
             raise ValueError(f"The KV cache holds {self.max_tokens} tokens; {end} are needed.")
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         self.keys[layer, :, start:end] = k.transpose(0, 1)
         self.values[layer, :, start:end] = v.transpose(0, 1)
         keys, values = self.keys[layer, :, :end], self.values[layer, :, :end]

@@ -1,42 +1,27 @@
-"""`LLM`: a model to call from Python. One request at a time, each with a contiguous KV cache."""
+"""`LLM`: a model to call from Python, with the engine under it."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property
+import dataclasses
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor
 
-from minillm.attention import ContiguousKVCache
-from minillm.engine.loading import load_model_and_tokenizer, resolve_device, resolve_dtype
+from minillm.engine.config import EngineConfig
+from minillm.engine.engine import Engine, Event
 from minillm.engine.progress import track
-from minillm.engine.request import FinishReason, OutputChunk, RequestMetrics, RequestOutput
+from minillm.engine.request import OutputChunk, RequestOutput
 from minillm.errors import InvalidRequestError, MinillmError
-from minillm.sampling import (
-    FilteringSampler,
-    Sampler,
-    SamplingMetadata,
-    SamplingParams,
-    TokenLogprobs,
-    adjust_logits,
-    token_logprobs,
-    uniform,
-)
-from minillm.sampling.random import fresh_seed
-from minillm.text import Detokenizer, StopStrings
+from minillm.models.decoder import Decoder
+from minillm.sampling import Sampler, SamplingParams
+from minillm.text import Tokenizer
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 Chunks = Generator[OutputChunk, None, RequestOutput]
-
-# Long prompts go through the model in pieces, which bounds the memory of the attention mask.
-PREFILL_CHUNK = 512
 
 
 class LLM:
@@ -44,54 +29,96 @@ class LLM:
 
     >>> llm = LLM("smollm2-135m")
     >>> llm.generate("The capital of France is", SamplingParams(temperature=0, max_tokens=8)).text
+
+    Attributes:
+        engine: runs the requests; `engine.metrics` and `engine.tracer` tell how.
     """
 
     def __init__(
         self,
         model: str | Path = "smollm2-135m",
         *,
-        dtype: str = "auto",
-        device: str = "auto",
-        max_model_len: int | None = None,
-        sampler: Sampler | Callable[[], Sampler] | None = None,
+        config: EngineConfig | None = None,
+        block_allocator: object = None,
+        prefix_cache: object = None,
+        scheduler: object = None,
+        sampler: object = None,
+        attention_backend: object = None,
+        kernels: object = None,
+        **settings: Any,
     ) -> None:
         """Loads the model; fetches it first if need be.
 
         Args:
             model: a name that minillm knows ("smollm2-135m", "tiny-random"), the path of a folder or of a .gguf
                 file, or a Hugging Face name ("org/name").
-            dtype: of the weights: "float32", "bfloat16", "float16", or "auto" for the device's best.
-            device: "cpu", "cuda", or "auto" for a GPU where there is one.
-            max_model_len: the most tokens of prompt and output together; the model's own limit if not given.
-            sampler: a `Sampler`, its class, or a function that makes one, in place of the default one.
+            config: settings of the engine.
+            block_allocator, prefix_cache, scheduler, sampler, attention_backend, kernels: parts that replace the
+                engine's own, each by a registered name, a class or an instance.
+            settings: fields of `EngineConfig`, in place of a whole one: `LLM(model, dtype="bfloat16")`.
 
         Raises:
             MinillmError: if the model can't be found, fetched, read or run; the message says what to do.
         """
-        self.device = resolve_device(device)
-        self.dtype = resolve_dtype(dtype, self.device)
-        self.model_name = str(model)
-        self.sampler = _as_sampler(sampler)
-        self.model, self.tokenizer = load_model_and_tokenizer(self.model_name, self.dtype, self.device)
-        self.max_model_len = self._checked_length(max_model_len)
+        try:
+            config = dataclasses.replace(config or EngineConfig(), **settings)
+        except TypeError as error:
+            known = ", ".join(item.name for item in dataclasses.fields(EngineConfig))
+            raise InvalidRequestError(f"An unknown setting ({error}); the settings are {known}.") from error
+        self.engine = Engine(
+            str(model),
+            config,
+            block_allocator=block_allocator,
+            prefix_cache=prefix_cache,
+            scheduler=scheduler,
+            sampler=sampler,
+            attention_backend=attention_backend,
+            kernels=kernels,
+        )
 
-    def _checked_length(self, max_model_len: int | None) -> int:
-        limit = self.model.config.max_model_len
-        if max_model_len is not None and not 1 <= max_model_len <= limit:
-            raise InvalidRequestError(
-                f"max_model_len is {max_model_len}; {self.model_name} takes 1 to {limit} tokens.", param="max_model_len"
-            )
-        return max_model_len or limit
+    @property
+    def model_name(self) -> str:
+        """What the model was asked for as."""
+        return self.engine.model_name
 
-    @cached_property
+    @property
+    def model(self) -> Decoder:
+        """The decoder, to look into or to call."""
+        return self.engine.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, with its chat template."""
+        return self.engine.tokenizer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights (before quantization) and of the KV cache."""
+        return self.engine.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.engine.model.device
+
+    @property
+    def sampler(self) -> Sampler:
+        """What chooses the tokens; another one may be put in at any time."""
+        return self.engine.sampler
+
+    @sampler.setter
+    def sampler(self, sampler: Sampler) -> None:
+        self.engine.sampler = sampler
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens of prompt and output together."""
+        return self.engine.max_model_len
+
+    @property
     def fingerprint(self) -> str:
-        """A hash over everything that decides the logits: weights, configuration, dtype, tokenizer."""
-        digest = hashlib.sha256(repr(sorted(asdict(self.model.config).items())).encode())
-        digest.update(f"{self.dtype} {self.device.type} {self.tokenizer.fingerprint}".encode())
-        for name, parameter in self.model.named_parameters():
-            digest.update(name.encode())
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        return f"fp_{digest.hexdigest()[:16]}"
+        """A hash over everything that decides the logits: weights, configuration, dtype, arithmetic, tokenizer."""
+        return self.engine.fingerprint
 
     # -- generating ---------------------------------------------------------------------------------------------
 
@@ -200,12 +227,12 @@ class LLM:
         # All are checked before the first is begun, so that a bad one at the end doesn't waste the work before it.
         requests = [(self._token_ids(prompt), each) for prompt, each in zip(prompts, params, strict=True)]
         for request in requests:
-            self._check_request(*request)
+            self.engine.check_request(*request)
         if stream:
             if not single:
                 raise InvalidRequestError("Only one prompt at a time can be streamed.", param="stream")
-            return self._run(*requests[0])
-        outputs = [_finish(self._run(*request)) for request in track(requests, "Generating")]
+            return self._stream(*requests[0])
+        outputs = self._run(requests)
         return outputs[0] if single else outputs
 
     def _token_ids(self, prompt: Prompt) -> list[int]:
@@ -217,130 +244,73 @@ class LLM:
             )
         return list(prompt)
 
-    def _check_request(self, token_ids: list[int], params: SamplingParams) -> None:
-        if not token_ids:
-            raise InvalidRequestError("The prompt is empty; the model needs at least one token to continue.", "prompt")
-        vocab_size = self.model.config.vocab_size
-        if any(not 0 <= token < vocab_size for token in token_ids):
-            raise InvalidRequestError(f"The prompt has token ids outside of 0 to {vocab_size - 1}.", "prompt")
-        if len(token_ids) >= self.max_model_len:
-            raise InvalidRequestError(
-                f"The prompt has {len(token_ids)} tokens; {self.model_name} takes {self.max_model_len}, the output "
-                "included. Shorten the prompt.",
-                "prompt",
-            )
-        if bad := [token for token in params.logit_bias if not 0 <= token < vocab_size]:
-            raise InvalidRequestError(
-                f"logit_bias names token {bad[0]}; the vocabulary has the tokens 0 to {vocab_size - 1}.", "logit_bias"
-            )
+    def _run(self, requests: Sequence[tuple[list[int], SamplingParams]]) -> list[RequestOutput]:
+        """Runs requests to their ends, all at once; in their order."""
+        inboxes = [_Inbox(params.n) for _, params in requests]
+        ids: list[str] = []
+        try:
+            for (prompt, params), inbox in zip(requests, inboxes, strict=True):
+                ids.append(self.engine.add_request(prompt, params, inbox))
+            for inbox in track(inboxes, "Generating"):
+                while not inbox.is_complete:
+                    self.engine.step()
+            return [inbox.output() for inbox in inboxes]
+        finally:
+            for request_id in ids:
+                self.engine.abort(request_id)
 
-    # -- one request --------------------------------------------------------------------------------------------
+    def _stream(self, prompt: list[int], params: SamplingParams) -> Chunks:
+        """Runs one request, chunk by chunk; the generator's return value is the whole output."""
+        inbox = _Inbox(params.n)
+        request_id = self.engine.add_request(prompt, params, inbox)
+        try:
+            while inbox.chunks or not inbox.is_complete:
+                if inbox.chunks:
+                    yield inbox.chunks.popleft()
+                else:
+                    self.engine.step()
+            return inbox.output()
+        finally:
+            self.engine.abort(request_id)
 
-    def _run(self, prompt_token_ids: list[int], params: SamplingParams) -> Chunks:
-        """Generates for one request, chunk by chunk; the generator's return value is the whole output."""
-        begin = time.perf_counter()
-        max_tokens = min(params.max_tokens, self.max_model_len - len(prompt_token_ids))
-        cache = self._new_cache(len(prompt_token_ids) + max_tokens)
-        seed = fresh_seed() if params.seed is None else params.seed
-        ends = self._end_token_ids(params)
-        detokenizer, stops = Detokenizer(self.tokenizer), StopStrings(params.stop_strings)
-        pieces: list[str] = []
-        token_ids: list[int] = []
-        logprobs: list[TokenLogprobs] = []
-        finish_reason: FinishReason | None = None
-        first_token_at = begin
-        pending = prompt_token_ids  # tokens whose keys and values aren't in the cache yet
-        while finish_reason is None:
-            logits = self._forward(pending, cache)
-            token_id = self._sample(logits, params, seed, prompt_token_ids, token_ids)
-            pending = [token_id]
-            token_ids.append(token_id)
-            if len(token_ids) == 1:
-                first_token_at = time.perf_counter()
-            if params.logprobs is not None:
-                logprobs.append(token_logprobs(logits, token_id, params.logprobs))
-            text, stopped = stops.push(detokenizer.push(token_id))
-            if stopped or token_id in ends:
-                finish_reason = "stop"
-            elif len(token_ids) == max_tokens:
-                finish_reason = "length"
-            if finish_reason and not stopped:
-                last, stopped = stops.push(detokenizer.flush())
-                text += last if stopped else last + stops.flush()
-                finish_reason = "stop" if stopped else finish_reason
-            pieces.append(text)
-            yield OutputChunk(text, [token_id], finish_reason, logprobs[-1:] if params.logprobs is not None else None)
-        metrics = RequestMetrics(first_token_at - begin, time.perf_counter() - begin, len(token_ids))
-        return RequestOutput(
-            text="".join(pieces),
-            token_ids=token_ids,
-            finish_reason=finish_reason,
-            prompt_token_ids=prompt_token_ids,
-            metrics=metrics,
-            logprobs=logprobs if params.logprobs is not None else None,
-        )
 
-    def _new_cache(self, max_tokens: int) -> ContiguousKVCache:
-        config = self.model.config
-        return ContiguousKVCache(
-            num_layers=config.num_layers,
-            num_kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
-            max_tokens=max_tokens,
-            dtype=self.dtype,
-            device=self.device,
-        )
+class _Inbox:
+    """Takes a request's events."""
 
-    def _end_token_ids(self, params: SamplingParams) -> frozenset[int]:
-        ends = frozenset(params.stop_token_ids)
-        return ends if params.ignore_eos else ends | self.tokenizer.eos_token_ids
+    def __init__(self, n: int) -> None:
+        self.chunks: deque[OutputChunk] = deque()
+        self._n = n
+        self._outputs: list[RequestOutput] = []
+        self._error: MinillmError | None = None
 
-    @torch.inference_mode()
-    def _forward(self, token_ids: list[int], cache: ContiguousKVCache) -> Tensor:
-        """Computes the tokens that follow those in the cache; returns the logits after the last, [vocab_size]."""
-        for begin in range(0, len(token_ids), PREFILL_CHUNK):
-            chunk = torch.tensor(token_ids[begin : begin + PREFILL_CHUNK], device=self.device)
-            positions = torch.arange(len(chunk), device=self.device) + cache.num_computed_tokens
-            hidden = self.model(chunk, positions, cache)
-            cache.advance(len(chunk))
-        return self.model.logits(hidden[-1:])[0]
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, OutputChunk):
+            self.chunks.append(event)
+        elif isinstance(event, RequestOutput):
+            self._outputs.append(event)
+        else:
+            self._error = event
 
-    @torch.inference_mode()
-    def _sample(
-        self, logits: Tensor, params: SamplingParams, seed: int, prompt_token_ids: list[int], token_ids: list[int]
-    ) -> int:
-        if not bool(torch.isfinite(logits).all()):
-            raise MinillmError(
-                f"{self.model_name} computed logits that are not numbers. Its weights are broken, or {self.dtype} is "
-                "too narrow for them; try dtype='float32'."
-            )
-        logits = adjust_logits(logits, params, prompt_token_ids, token_ids)
-        metadata = SamplingMetadata.build([params], [uniform(seed, len(token_ids))], self.device)
-        token_id = int(self.sampler.sample(logits[None], metadata)[0])
-        if not 0 <= token_id < len(logits):
-            raise MinillmError(
-                f"The sampler {type(self.sampler).__name__} chose token {token_id}; the vocabulary has the tokens 0 to "
-                f"{len(logits) - 1}. `minillm.testing.check_sampler` tells what's wrong with it."
-            )
-        return token_id
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more is to come."""
+        return self._error is not None or len(self._outputs) == self._n
+
+    def output(self) -> RequestOutput:
+        """A request's output; with n > 1 the first, with the others at it.
+
+        Raises:
+            MinillmError: if the request failed.
+        """
+        if self._error is not None:
+            raise self._error
+        first, *others = sorted(self._outputs, key=lambda output: output.index)
+        return dataclasses.replace(first, others=tuple(others))
 
 
 def _is_sequence(value: object) -> bool:
     """A list, a tuple or their like; texts and bytes are sequences too, but never what is meant."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
-
-
-def _as_sampler(sampler: Sampler | Callable[[], Sampler] | None) -> Sampler:
-    """A sampler is taken as it is; its class, or a function that makes one, is called."""
-    if sampler is None:
-        return FilteringSampler()
-    makes_one = isinstance(sampler, type) or not hasattr(sampler, "sample")
-    made = sampler() if makes_one and callable(sampler) else sampler
-    if not callable(getattr(made, "sample", None)):
-        raise InvalidRequestError(
-            f"sampler is {sampler!r}; expected an object with a method `sample`, or its class.", param="sampler"
-        )
-    return cast(Sampler, made)
 
 
 def _one_per_prompt(
@@ -358,12 +328,3 @@ def _one_per_prompt(
             param="sampling_params",
         )
     return params
-
-
-def _finish(chunks: Chunks) -> RequestOutput:
-    """Runs a request to its end; what the generator returns is the whole output."""
-    while True:
-        try:
-            next(chunks)
-        except StopIteration as end:
-            return cast(RequestOutput, end.value)

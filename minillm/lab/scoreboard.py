@@ -500,7 +500,7 @@ class _Run:
         """Serve the workload; returns the peak memory."""
         self._progress.update(f"{self._title}: serving {len(self._requests)} requests …")
         requests = [replace(request, prompt_token_ids=list(request.prompt_token_ids)) for request in self._requests]
-        with _peak_memory() as memory:
+        with peak_memory() as memory:
             self._start = time.perf_counter()
             serve(requests, self.record)
             seconds = time.perf_counter() - self._start
@@ -556,7 +556,7 @@ def _check_tokens(
 
 
 @contextmanager
-def _peak_memory() -> Iterator[dict[str, int | None]]:
+def peak_memory() -> Iterator[dict[str, int | None]]:
     """Fills in the peak memory of the block: the kernel's own mark on Linux, the process's whole peak elsewhere."""
     memory: dict[str, int | None] = {"peak_rss_bytes": None, "peak_gpu_bytes": None}
     torch = sys.modules.get("torch")
@@ -569,12 +569,12 @@ def _peak_memory() -> Iterator[dict[str, int | None]]:
     try:
         yield memory
     finally:
-        memory["peak_rss_bytes"] = _high_water_mark_bytes() or _process_peak_bytes()
+        memory["peak_rss_bytes"] = high_water_mark_bytes() or _process_peak_bytes()
         if on_gpu and torch is not None:
             memory["peak_gpu_bytes"] = int(torch.cuda.max_memory_allocated())
 
 
-def _high_water_mark_bytes() -> int | None:
+def high_water_mark_bytes() -> int | None:
     """The largest resident memory of this process since the mark was set back, where /proc tells."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

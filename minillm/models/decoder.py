@@ -2,33 +2,86 @@
 
 Tokens of a forward pass lie in one flat row, whatever requests they belong to: `token_ids` and `positions` are
 [num_tokens]. The decoder knows nothing of requests, caches or batches. Where tokens look at each other, it calls
-`attention`, which keeps the keys and values and decides who sees whom (see `minillm.attention`).
+`attention`, which keeps the keys and values and decides who sees whom (see `minillm.attention`). What it computes
+itself, `kernels` do, so the same decoder runs on PyTorch alone, on C functions or on Triton (see `minillm.kernels`).
 
 Parameters carry the names of Hugging Face's checkpoints, less the leading "model.".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minillm.attention import Attention
+from minillm.attention.backend import Attention
+from minillm.kernels import Kernels, QuantizedTensor, TorchKernels, quantize
 from minillm.models.config import ModelConfig
-from minillm.models.rope import RotaryEmbedding, rotate
+from minillm.models.rope import RotaryEmbedding
 
 
 class Linear(nn.Module):
     """A matrix product with weights that come from a checkpoint, so they are not initialized."""
+
+    weight: Tensor | QuantizedTensor
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [..., in_features] → [..., out_features]."""
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
+        """x: [n, in_features] → [n, out_features]."""
+        return kernels.linear(x, self.weight, self.bias)
+
+    def quantize(self, quantization: str) -> None:
+        """Replaces the weights by quantized ones; the parameter is gone."""
+        weight = cast(Tensor, self.weight)
+        del self.weight
+        self.weight = quantize(weight, quantization)
+
+
+class FusedLinear(nn.Module):
+    """Several products with one input, computed as one.
+
+    Their weights lie one below the other in one tensor. Those of the single products become views into it, so each
+    keeps its name in the checkpoint and no number is stored twice.
+    """
+
+    weight: Tensor | QuantizedTensor
+
+    def __init__(self, parts: Sequence[Linear]) -> None:
+        super().__init__()
+        self._parts = tuple(parts)  # a tuple isn't registered: the parts belong to the module above
+        self.bias: Tensor | None = None
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Moves the parts' weights together; to be called when they are in place."""
+        # The attributes are no buffers: whoever moves a model moves its parameters and fuses them anew.
+        self.weight = torch.cat([cast(Tensor, part.weight) for part in self._parts])
+        if self._parts[0].bias is not None:
+            self.bias = torch.cat([cast(Tensor, part.bias) for part in self._parts])
+        begin = 0
+        for part in self._parts:
+            end = begin + cast(Tensor, part.weight).shape[0]
+            part.weight = nn.Parameter(self.weight[begin:end], requires_grad=False)
+            if self.bias is not None:
+                part.bias = nn.Parameter(self.bias[begin:end], requires_grad=False)
+            begin = end
+
+    def quantize(self, quantization: str) -> None:
+        """Replaces the weights by quantized ones; the parts have none any more."""
+        self.weight = quantize(cast(Tensor, self.weight), quantization)
+        for part in self._parts:
+            del part.weight
+
+    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
+        """x: [n, in_features] → [n, sum of the parts' out_features]."""
+        return kernels.linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Module):
@@ -44,44 +97,49 @@ class Embedding(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Divides each vector by its root mean square, then scales each dimension (arXiv:1910.07467)."""
+    """The weights of a root-mean-square norm (arXiv:1910.07467)."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [..., size] → [..., size], same dtype; the mean is taken in float32."""
-        wide = x.float()
-        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(x.dtype)
+    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
+        """x: [..., size] → [..., size]."""
+        return kernels.rms_norm(x.reshape(-1, x.shape[-1]), self.weight, self.eps).view(x.shape)
+
+    def add(self, x: Tensor, residual: Tensor, kernels: Kernels) -> Tensor:
+        """Adds x to the residual stream, in place, and returns its norm. [n, size] → [n, size]."""
+        return kernels.add_rms_norm(x, residual, self.weight, self.eps)
 
 
 class SelfAttention(nn.Module):
-    """Projects to queries, keys and values, turns them by their positions, attends, and projects back."""
+    """Projects to queries, keys and values, attends, and projects back."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
-        q_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        self.head_dim = config.head_dim
+        q_size, kv_size = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.sizes = (q_size, kv_size, kv_size)
         self.q_proj = Linear(config.hidden_size, q_size, bias=config.qkv_bias)
         self.k_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
         self.v_proj = Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.qkv_proj = FusedLinear([self.q_proj, self.k_proj, self.v_proj])
         self.o_proj = Linear(q_size, config.hidden_size, bias=config.attention_output_bias)
         # Qwen3 normalizes each head's queries and keys before they're turned.
-        self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, kernels: Kernels) -> Tensor:
         """x: [num_tokens, hidden_size] → [num_tokens, hidden_size]."""
-        num_tokens = x.shape[0]
-        q = self.q_norm(self.q_proj(x).view(num_tokens, self.num_heads, self.head_dim))
-        k = self.k_norm(self.k_proj(x).view(num_tokens, self.num_kv_heads, self.head_dim))
-        v = self.v_proj(x).view(num_tokens, self.num_kv_heads, self.head_dim)
-        attended = attention(self.layer, rotate(q, cos, sin), rotate(k, cos, sin), v)
-        return self.o_proj(attended.reshape(num_tokens, -1))
+        q, k, v = (
+            part.unflatten(1, (-1, self.head_dim)) for part in self.qkv_proj(x, kernels).split(self.sizes, dim=1)
+        )
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q, kernels), self.k_norm(k, kernels)
+        attended = attention(self.layer, q, k, v, cos, sin)
+        return self.o_proj(attended.flatten(1), kernels)
 
 
 class MLP(nn.Module):
@@ -91,15 +149,16 @@ class MLP(nn.Module):
         super().__init__()
         self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
         self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.gate_up_proj = FusedLinear([self.gate_proj, self.up_proj])
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
         """x: [num_tokens, hidden_size] → [num_tokens, hidden_size]."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(kernels.silu_and_mul(self.gate_up_proj(x, kernels)), kernels)
 
 
 class DecoderLayer(nn.Module):
-    """Attention, then the feed-forward layer; each reads a normalized copy and adds its result to the stream."""
+    """Attention, then the feed-forward layer; each reads a normalized copy of the stream and adds its result to it."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -108,10 +167,24 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
-        """x: [num_tokens, hidden_size] → [num_tokens, hidden_size]."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attention)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(
+        self, x: Tensor | None, residual: Tensor, cos: Tensor, sin: Tensor, attention: Attention, kernels: Kernels
+    ) -> Tensor:
+        """Reads and extends the residual stream, [num_tokens, hidden_size].
+
+        Args:
+            x: the result of the layer before, which isn't in `residual` yet, since adding it and taking the norm are
+                one kernel; None in the first layer.
+            residual: the stream; added to in place.
+            cos, sin, attention, kernels: see `Decoder.forward`.
+
+        Returns:
+            This layer's last result, for the next layer's x.
+        """
+        norm = self.input_layernorm
+        x = norm(residual, kernels) if x is None else norm.add(x, residual, kernels)
+        x = self.self_attn(x, cos, sin, attention, kernels)
+        return self.mlp(self.post_attention_layernorm.add(x, residual, kernels), kernels)
 
 
 class Decoder(nn.Module):
@@ -124,6 +197,8 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.kernels: Kernels = TorchKernels()
+        self.quantization: str | None = None
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -134,13 +209,35 @@ class Decoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weights, and of the hidden states."""
+        """The dtype of the weights, before quantization."""
         return self.embed_tokens.weight.dtype
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.embed_tokens.weight.device
+
+    def fuse(self) -> Decoder:
+        """Lays weights that are read together side by side; called once, when all are in place."""
+        for module in self.modules():
+            if isinstance(module, FusedLinear):
+                module.fuse()
+        return self
+
+    def quantize(self, quantization: str) -> None:
+        """Quantizes the weights of all matrix products; the embedding keeps its numbers.
+
+        Raises:
+            MinillmError: for a kind of quantization that isn't known.
+        """
+        # The single products inside of a fused one go with it.
+        fused = [module for module in self.modules() if isinstance(module, FusedLinear)]
+        inside = {part for module in fused for part in module._parts}
+        single = [module for module in self.modules() if isinstance(module, Linear) and module not in inside]
+        targets: list[FusedLinear | Linear] = [*fused, *single]
+        for target in targets:
+            target.quantize(quantization)
+        self.quantization = quantization
 
     def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Computes the hidden states of a flat row of tokens.
@@ -153,12 +250,14 @@ class Decoder(nn.Module):
         Returns:
             [num_tokens, hidden_size], normalized, ready for `logits`.
         """
-        x = self.embed_tokens(token_ids)
-        cos, sin = self.rotary(positions, x.dtype)
+        residual = self.embed_tokens(token_ids).to(self.kernels.activation_dtype(self.dtype))
+        cos, sin = self.rotary(positions, residual.dtype)
+        x = None
         for layer in self.layers:
-            x = layer(x, cos, sin, attention)
-        return self.norm(x)
+            x = layer(x, residual, cos, sin, attention, self.kernels)
+        norm: RMSNorm = self.norm
+        return norm.add(cast(Tensor, x), residual, self.kernels)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores every token of the vocabulary as the next one. [n, hidden_size] → [n, vocab_size] float32."""
-        return self.lm_head(hidden).float()
+        return self.lm_head(hidden, self.kernels).float()

@@ -52,7 +52,7 @@ def load_model(path: Path, dtype: torch.dtype, device: torch.device | str = "cpu
         raise WeightsError(f"{path.name} describes a model of an impossible size ({config}).") from error
     _fill(model, weights, dtype, device, source=path)
     model.rotary.to(device)
-    return model.eval().requires_grad_(False)
+    return model.fuse().eval().requires_grad_(False)
 
 
 def gguf_config(file: GGUFFile) -> ModelConfig:

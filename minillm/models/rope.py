@@ -80,14 +80,8 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("inverse_frequencies", frequencies, persistent=False)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """positions: [num_tokens] → cos and sin, each [num_tokens, 1, head_dim] in `dtype`."""
+        """positions: [num_tokens] → cos and sin, each [num_tokens, head_dim] in `dtype`; the halves are equal."""
         # Angles in float32: bfloat16 can't tell position 257 from 256.
         angles = positions[:, None].float() * self.inverse_frequencies
-        angles = torch.cat((angles, angles), dim=-1)[:, None, :]
+        angles = torch.cat((angles, angles), dim=-1)
         return (angles.cos() * self.attention_factor).to(dtype), (angles.sin() * self.attention_factor).to(dtype)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns queries or keys. x: [num_tokens, num_heads, head_dim]; dimension i is paired with i + head_dim / 2."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin

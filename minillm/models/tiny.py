@@ -48,4 +48,4 @@ def random_model(
     for parameter in model.parameters():
         # Not `model.to(dtype)`: it would round RoPE's table as well.
         parameter.data = parameter.data.to(dtype)
-    return model.to(device).eval().requires_grad_(False)
+    return model.to(device).fuse().eval().requires_grad_(False)

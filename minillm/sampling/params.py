@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from minillm.errors import InvalidRequestError
 
 MAX_LOGPROBS = 20
+MAX_N = 128
 # Far beyond every use; what's larger or smaller would overflow in float32.
 MAX_TEMPERATURE = 1000.0
 MAX_REPETITION_PENALTY = 1000.0
@@ -34,6 +35,7 @@ class SamplingParams:
         stop: strings that end the output; they are not part of it.
         stop_token_ids: tokens that end the output, beside the model's own end-of-text tokens.
         ignore_eos: generate on after the model's end-of-text tokens (for measurements).
+        n: how many outputs to generate for the prompt, which is computed once for all.
         logprobs: report the log-probability of each token and of this many of the most likely ones (0 to 20).
     """
 
@@ -51,6 +53,7 @@ class SamplingParams:
     stop_token_ids: Sequence[int] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    n: int = 1
 
     def __post_init__(self) -> None:
         """Checks every field; from here on `stop` and `stop_token_ids` are tuples.
@@ -73,6 +76,7 @@ class SamplingParams:
         self._check("ignore_eos", isinstance(self.ignore_eos, bool), "True or False")
         if self.logprobs is not None:
             self._check_integer("logprobs", 0, MAX_LOGPROBS)
+        self._check_integer("n", 1, MAX_N)
 
     def _check_logit_bias(self) -> None:
         bias = self.logit_bias
@@ -110,6 +114,11 @@ class SamplingParams:
     def stop_strings(self) -> tuple[str, ...]:
         """`stop` as a tuple, however it was given."""
         return tuple(self.stop)
+
+    @property
+    def adjusts_logits(self) -> bool:
+        """Whether penalties or a bias change the logits."""
+        return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty or self.logit_bias)
 
     @property
     def is_greedy(self) -> bool:

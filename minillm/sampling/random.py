@@ -38,3 +38,8 @@ def uniform(seed: int, position: int, stream: int = 0) -> float:
 def fresh_seed() -> int:
     """A seed for a request that brought none."""
     return secrets.randbits(64)
+
+
+def derive_seed(seed: int, index: int) -> int:
+    """The seed of a request's output number `index` (n > 1); output 0 keeps the request's own."""
+    return seed if index == 0 else _mix((int(seed) + index * 0xA0761D6478BD642F) & _MASK)

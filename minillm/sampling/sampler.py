@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minillm.sampling.params import SamplingParams
 
 _NO_LIMIT = 2**31  # more tokens than any vocabulary has
+LIKELY = 256
+"""How many tokens filtered rows are looked through for."""
+PAGE = 256
+"""Tokens whose probabilities are added up in one go."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,11 @@ class SamplingMetadata:
             uniform=column(list(uniforms), torch.float64),
         )
 
+    def rows(self, index: Tensor) -> SamplingMetadata:
+        """Some of the rows, by their numbers."""
+        columns = (self.temperature, self.top_k, self.top_p, self.min_p, self.uniform)
+        return SamplingMetadata(*(column[index] for column in columns))
+
 
 class Sampler(Protocol):
     """Chooses tokens. `LLM(sampler=…)` takes any object that does."""
@@ -75,11 +85,22 @@ class FilteringSampler:
 
     def sample(self, logits: Tensor, metadata: SamplingMetadata) -> Tensor:
         """See `Sampler`."""
-        greedy = logits.argmax(dim=-1)
-        if not bool(metadata.temperature.any()):
-            return greedy
-        drawn = draw(self.probabilities(logits, metadata), metadata.uniform)
-        return torch.where(metadata.temperature == 0, greedy, drawn)
+        tokens = logits.argmax(dim=-1)
+        is_filtered = (metadata.top_k > 0) | (metadata.top_p < 1) | (metadata.min_p > 0)
+        is_random = metadata.temperature > 0
+        # Which way a row goes depends on its own settings only, and so does its token.
+        for rows, draw_rows in ((is_random & ~is_filtered, self._draw), (is_random & is_filtered, _draw_likely)):
+            chosen = rows.nonzero()[:, 0]
+            if len(chosen):
+                tokens[chosen] = draw_rows(logits[chosen], metadata.rows(chosen))
+        # What the short way couldn't decide is marked, and goes the long one.
+        left = (tokens < 0).nonzero()[:, 0]
+        if len(left):
+            tokens[left] = self._draw(logits[left], metadata.rows(left))
+        return tokens
+
+    def _draw(self, logits: Tensor, metadata: SamplingMetadata) -> Tensor:
+        return draw(self.probabilities(logits, metadata), metadata.uniform)
 
     def probabilities(self, logits: Tensor, metadata: SamplingMetadata) -> Tensor:
         """The distribution that each row is drawn from, [num_seqs, vocab_size] float32, rows adding up to 1.
@@ -87,16 +108,22 @@ class FilteringSampler:
         Rows with temperature 0 have all their mass on the most likely token.
         """
         is_greedy = (metadata.temperature == 0)[:, None]
-        # Shifted so that the highest is 0, which no temperature, however low, can make overflow.
-        shifted = logits - logits.amax(dim=-1, keepdim=True)
-        scaled = shifted / torch.where(is_greedy, 1.0, metadata.temperature[:, None])
+        scaled = _scale(logits, metadata.temperature)
         scaled = _keep_top_k(scaled, metadata.top_k)
         scaled = _keep_top_p(scaled, metadata.top_p)
         # One softmax at the end makes what's left add up to 1. A row without filters passes through them bit by bit
         # as it would alone: its tokens must not depend on who shares the batch.
         probabilities = _keep_min_p(scaled, metadata.min_p).softmax(dim=-1)
+        if not bool(is_greedy.any()):
+            return probabilities
         one_hot = torch.zeros_like(probabilities).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
         return torch.where(is_greedy, one_hot, probabilities)
+
+
+def _scale(logits: Tensor, temperature: Tensor) -> Tensor:
+    """Divides by the temperature (by 1 in greedy rows), shifted so that the highest is 0, which can't overflow."""
+    shifted = logits - logits.amax(dim=-1, keepdim=True)
+    return shifted.div_(torch.where(temperature == 0, 1.0, temperature)[:, None])
 
 
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -110,9 +137,47 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
         [num_seqs] int64. A token of probability 0 is never drawn.
     """
     # In float64: over 50,000 tokens the running sum of float32 numbers is off by more than the smallest of them.
-    cumulative = probabilities.double().cumsum(dim=-1)
-    target = uniform[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=probabilities.shape[-1] - 1)
+    # In two steps, since adding up pages is quicker than writing down every running sum.
+    pages = F.pad(probabilities, (0, -probabilities.shape[-1] % PAGE)).unflatten(-1, (-1, PAGE))
+    page_sums = pages.sum(dim=-1).double().cumsum(dim=-1)
+    target = _below(uniform * page_sums[:, -1], page_sums[:, -1])[:, None]
+    page = torch.searchsorted(page_sums, target, right=True)
+    before = F.pad(page_sums, (1, 0)).gather(-1, page)
+    inside = pages.gather(1, page[..., None].expand(-1, -1, PAGE))[:, 0].double().cumsum(dim=-1)
+    place = torch.searchsorted(inside, _below(target - before, inside[:, -1:]), right=True)
+    return (page * PAGE + place)[:, 0]
+
+
+def _below(target: Tensor, total: Tensor) -> Tensor:
+    """Where rounding took a target to the end of all sums or past it, the largest number before that."""
+    return torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))
+
+
+def _draw_likely(logits: Tensor, metadata: SamplingMetadata) -> Tensor:
+    """Draws from filtered rows by a look at their most likely tokens only, which spares sorting the vocabulary.
+
+    Returns:
+        [num_seqs] int64 token ids; -1 where more than `LIKELY` tokens might pass the filters.
+    """
+    scaled = _scale(logits, metadata.temperature)
+    likely, ids = scaled.topk(min(LIKELY, logits.shape[-1]), dim=-1)
+    is_all = likely.shape[-1] == logits.shape[-1]
+    k = metadata.top_k.clamp(min=1, max=likely.shape[-1])
+    threshold = likely.gather(-1, (k - 1)[:, None])  # tokens as high as the k-th stay
+    kept = (metadata.top_k == 0)[:, None] | (likely >= threshold)
+    # The mass that top-p is a share of: of the top k where that's set, else of the whole row.
+    mass = torch.where(metadata.top_k > 0, likely.where(kept, -torch.inf).logsumexp(-1), scaled.logsumexp(-1))
+    before = (likely.double() - mass[:, None]).exp().where(kept, 0.0).cumsum(dim=-1)
+    before = F.pad(before[:, :-1], (1, 0))
+    is_cut_off = kept[:, -1] & (metadata.top_k > 0)  # the top k may be more than were looked at
+    in_top_p = (before < metadata.top_p[:, None].double()) | (metadata.top_p >= 1)[:, None]
+    in_top_p[:, 0] = True
+    kept &= in_top_p & (likely >= metadata.min_p.log()[:, None])  # the highest is 0
+    # By id again, the order in which the dart's line is laid out.
+    by_id = ids.argsort(dim=-1)
+    probabilities = likely.where(kept, -torch.inf).softmax(dim=-1).gather(-1, by_id)
+    tokens = ids.gather(-1, by_id).gather(-1, draw(probabilities, metadata.uniform)[:, None])[:, 0]
+    return tokens if is_all else torch.where(kept[:, -1] | is_cut_off, -1, tokens)
 
 
 def _keep_top_k(logits: Tensor, top_k: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from minillm.engine import LLM, OutputChunk, RequestOutput
+from minillm.engine import LLM, AsyncEngine, OutputChunk, RequestOutput
+from minillm.engine.engine import Event
 from minillm.errors import InvalidRequestError, MinillmError
 from minillm.server.protocol import ChatCompletionRequest, Reply, error_body
-from minillm.server.worker import Event, Worker
 
 log = logging.getLogger("minillm.server")
 # Proxies, such as those in front of hosted notebooks, would otherwise collect the stream before they pass it on.
@@ -24,14 +24,13 @@ _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def create_app(llm: LLM) -> FastAPI:
-    """Builds the application around a loaded model; its worker runs as long as the application does."""
+    """Builds the application around a loaded model; the engine's thread runs as long as the application does."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _ = llm.fingerprint  # takes a moment, which shouldn't be the first request's
-        app.state.worker = Worker(llm)
+        app.state.engine = AsyncEngine(llm.engine)
         yield
-        app.state.worker.close()
+        app.state.engine.close()
 
     app = FastAPI(title="minillm", lifespan=lifespan)
     _add_error_handlers(app)
@@ -54,7 +53,7 @@ def create_app(llm: LLM) -> FastAPI:
         _check_model(body.model, llm)
         params = body.sampling_params()
         prompt = llm.tokenizer.apply_chat_template(body.chat_messages())
-        events = app.state.worker.stream(prompt, params)
+        events = app.state.engine.generate(prompt, params)
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         reply = Reply(llm.model_name, llm.fingerprint, llm.tokenizer, include_usage=include_usage)
         # Waiting for the first event turns a request that can't be served into a status, not into a broken stream.

@@ -63,7 +63,7 @@ class LocalServer:
         if self._thread.is_alive():
             self._server.should_exit = True
             # Otherwise the server would wait for the streams to come to their ends.
-            self._app.state.worker.close()
+            self._app.state.engine.close()
             self._thread.join(timeout=10)
         self._socket.close()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from minillm import LLM
+from minillm.engine import Engine, EngineConfig
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,9 @@ def tiny_folder(tiny: LLM, tiny_oracle: LlamaForCausalLM, tmp_path_factory: pyte
     tiny_oracle.save_pretrained(folder)
     tiny.tokenizer.save(folder)
     return folder
+
+
+@pytest.fixture
+def tiny_engine() -> Engine:
+    """An engine that checks its books after every operation."""
+    return Engine("tiny-random", EngineConfig(device="cpu", debug=True))

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minillm import LLM, SamplingParams
-from minillm.engine.llm import PREFILL_CHUNK
 from minillm.errors import MinillmError
 from minillm.sampling import FilteringSampler, SamplingMetadata
 
 Logits = Callable[[list[int]], Tensor]
 PROMPT = "The capital of France is"
+PREFILL_CHUNK = 512  # max_num_batched_tokens on a CPU
 
 
 def greedy(**options: object) -> SamplingParams:
@@ -144,16 +144,16 @@ def test_a_shorter_request_is_the_beginning_of_a_longer_one(tiny: LLM) -> None:
 def test_every_position_has_a_random_number_of_its_own() -> None:
     class Recording(FilteringSampler):
         def __init__(self) -> None:
-            self.uniforms: list[float] = []
+            self.uniforms: list[list[float]] = []
 
         def sample(self, logits: Tensor, metadata: SamplingMetadata) -> Tensor:
-            self.uniforms.append(float(metadata.uniform[0]))
+            self.uniforms.append(metadata.uniform.tolist())
             return super().sample(logits, metadata)
 
     sampler = Recording()
     llm = LLM("tiny-random", device="cpu", sampler=sampler)
     llm.generate([PROMPT, "another prompt"], [sampled(seed=1), sampled(seed=1)])
-    first, second = sampler.uniforms[:24], sampler.uniforms[24:]
+    first, second = zip(*sampler.uniforms, strict=True)
     assert len(set(first)) == 24
     assert first == second, "they hang on the seed and the position alone"
 

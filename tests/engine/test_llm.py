@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
@@ -100,7 +101,12 @@ def test_the_fingerprint_changes_with_everything_that_decides_the_tokens(folder:
     set_json(folder / "generation_config.json", eos_token_id=[0])
     seen.add(LLM(folder, device="cpu").fingerprint)
 
-    llm = LLM(folder, device="cpu")
-    llm.model.get_parameter("layers.1.mlp.up_proj.weight")[3, 4] += 1e-3
-    seen.add(llm.fingerprint)
-    assert len(seen) == 6
+    seen.add(LLM(folder, device="cpu", quantization="int8").fingerprint)
+    seen.add(LLM(folder, device="cpu", deterministic=True).fingerprint)
+    seen.add(LLM(folder, device="cpu", kernels="torch").fingerprint)
+
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] += 1e-3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    seen.add(LLM(folder, device="cpu").fingerprint)
+    assert len(seen) == 9

@@ -130,7 +130,7 @@ def test_a_gpu_that_is_not_there() -> None:
             LLM("tiny-random", device="cuda")
 
 
-@pytest.mark.parametrize("length", [0, -1, 2049])
+@pytest.mark.parametrize("length", [2049, 10**9])
 def test_a_context_that_the_model_does_not_have(length: int) -> None:
     with pytest.raises(InvalidRequestError, match="2048") as caught:
         LLM("tiny-random", device="cpu", max_model_len=length)

@@ -143,10 +143,10 @@ def packed_serve(llm: Any, *, restart_positions: bool = True, separate: bool = T
         def __init__(self, lengths: list[int]) -> None:
             self.lengths = lengths
 
-        def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        def __call__(self, layer: int, *tensors: torch.Tensor) -> torch.Tensor:
             if not separate:
-                return DenseAttention()(layer, q, k, v)
-            parts = zip(q.split(self.lengths), k.split(self.lengths), v.split(self.lengths), strict=True)
+                return DenseAttention()(layer, *tensors)
+            parts = zip(*(tensor.split(self.lengths) for tensor in tensors), strict=True)
             return torch.cat([DenseAttention()(layer, *part) for part in parts])
 
     def serve(requests: Any, record: Any) -> None:

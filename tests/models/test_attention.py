@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from minillm.attention import ContiguousKVCache, DenseAttention
+from minillm.attention import Attention, ContiguousKVCache, DenseAttention
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -30,6 +30,11 @@ def random_qkv(tokens: int, heads: int, kv_heads: int, dim: int, seed: int = 0) 
     )
 
 
+def attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, layer: int = 0) -> Tensor:
+    """Attention of tokens that all stand at position 0, where RoPE turns nothing."""
+    return attention(layer, q, k, v, torch.ones(len(q), q.shape[-1]), torch.zeros(len(q), q.shape[-1]))
+
+
 def new_cache(max_tokens: int, kv_heads: int, dim: int, layers: int = 1) -> ContiguousKVCache:
     return ContiguousKVCache(
         num_layers=layers, num_kv_heads=kv_heads, head_dim=dim, max_tokens=max_tokens, dtype=torch.float32
@@ -48,11 +53,11 @@ def test_any_chunking_gives_causal_attention(chunks: list[int], kv_heads: int, g
     total = sum(chunks)
     q, k, v = random_qkv(total, kv_heads * group, kv_heads, dim)
     expected = written_out(q, k, v)
-    torch.testing.assert_close(DenseAttention()(0, q, k, v), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(attend(DenseAttention(), q, k, v), expected, rtol=1e-5, atol=1e-5)
     cache, begin = new_cache(total + room, kv_heads, dim), 0
     for size in chunks:
         rows = slice(begin, begin + size)
-        torch.testing.assert_close(cache(0, q[rows], k[rows], v[rows]), expected[rows], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(attend(cache, q[rows], k[rows], v[rows]), expected[rows], rtol=1e-5, atol=1e-5)
         cache.advance(size)
         begin += size
     assert cache.num_computed_tokens == total
@@ -63,30 +68,30 @@ def test_layers_do_not_mix() -> None:
     first = [random_qkv(5, 4, 2, 4, seed=layer) for layer in range(3)]
     second = [random_qkv(3, 4, 2, 4, seed=10 + layer) for layer in range(3)]
     for layer, qkv in enumerate(first):
-        cache(layer, *qkv)
+        attend(cache, *qkv, layer=layer)
     cache.advance(5)
     for layer, qkv in enumerate(second):
         q, k, v = (torch.cat(parts) for parts in zip(first[layer], qkv, strict=True))
-        torch.testing.assert_close(cache(layer, *qkv), written_out(q, k, v)[5:], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(attend(cache, *qkv, layer=layer), written_out(q, k, v)[5:], rtol=1e-5, atol=1e-5)
 
 
 def test_a_pass_that_was_not_counted_is_overwritten() -> None:
     """If a forward pass fails halfway, the cache still stands where it stood."""
     q, k, v = random_qkv(6, 2, 2, 8)
     cache = new_cache(6, 2, 8)
-    cache(0, q[:3], k[:3], v[:3])
+    attend(cache, q[:3], k[:3], v[:3])
     cache.advance(3)
-    cache(0, *random_qkv(3, 2, 2, 8, seed=1))
-    torch.testing.assert_close(cache(0, q[3:], k[3:], v[3:]), written_out(q, k, v)[3:], rtol=1e-5, atol=1e-5)
+    attend(cache, *random_qkv(3, 2, 2, 8, seed=1))
+    torch.testing.assert_close(attend(cache, q[3:], k[3:], v[3:]), written_out(q, k, v)[3:], rtol=1e-5, atol=1e-5)
 
 
 def test_what_does_not_fit_is_refused() -> None:
     cache = new_cache(4, 1, 2)
-    cache(0, *random_qkv(3, 1, 1, 2))
+    attend(cache, *random_qkv(3, 1, 1, 2))
     cache.advance(3)
     with pytest.raises(ValueError, match="holds 4 tokens; 5 are needed"):
-        cache(0, *random_qkv(2, 1, 1, 2))
-    cache(0, *random_qkv(1, 1, 1, 2))
+        attend(cache, *random_qkv(2, 1, 1, 2))
+    attend(cache, *random_qkv(1, 1, 1, 2))
 
 
 def test_the_cache_may_begin_as_garbage() -> None:
@@ -95,4 +100,4 @@ def test_the_cache_may_begin_as_garbage() -> None:
     cache = new_cache(64, 1, 8)
     cache.keys.fill_(torch.nan)
     cache.values.fill_(torch.nan)
-    torch.testing.assert_close(cache(0, q, k, v), written_out(q, k, v), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(attend(cache, q, k, v), written_out(q, k, v), rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from minillm.attention import DenseAttention
 from minillm.engine import LLM
 from minillm.sampling import SamplingParams, token_logprobs
 
@@ -38,7 +39,8 @@ def test_a_request_reports_the_models_own_probabilities() -> None:
     assert [entry.token_id for entry in output.logprobs] == output.token_ids
     for index, entry in enumerate(output.logprobs):
         ids = torch.tensor(output.prompt_token_ids + output.token_ids[:index])
-        expected = llm._forward(ids.tolist(), llm._new_cache(len(ids))).log_softmax(-1)
+        hidden = llm.model(ids, torch.arange(len(ids)), DenseAttention())
+        expected = llm.model.logits(hidden[-1:])[0].log_softmax(-1)
         assert entry.logprob == pytest.approx(float(expected[7]), abs=1e-4)
         assert len(entry.top) == 3
         assert entry.top[0][1] == pytest.approx(float(expected.max()), abs=1e-4)

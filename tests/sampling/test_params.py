@@ -30,6 +30,7 @@ WRONG: dict[str, list[Any]] = {
     "stop_token_ids": [None, 5, "5", ["5"], [1.5], [True], {1}],
     "ignore_eos": [None, 1, "true"],
     "logprobs": ["3", True, 1.5, NAN, -1, 21],
+    "n": [*NOT_INTEGERS, 0, 129],
 }
 RIGHT: dict[str, list[Any]] = {
     "temperature": [0, 0.0, 1e-9, 2, 1000, np.float32(0.7)],
@@ -46,6 +47,7 @@ RIGHT: dict[str, list[Any]] = {
     "stop_token_ids": [(), [1, 2]],
     "ignore_eos": [True, False],
     "logprobs": [None, 0, 20],
+    "n": [1, 128],
 }
 
 

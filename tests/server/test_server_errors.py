@@ -157,7 +157,7 @@ def test_a_failure_mid_stream_is_an_event() -> None:
     with LocalServer(LLM(MODEL, sampler=WatchedSampler(fails_at=3))) as server, connect(server) as client:
         stream = client.chat.completions.create(**GOOD | {"max_tokens": 9}, stream=True, logprobs=True)
         got: list[Any] = []
-        with pytest.raises(openai.APIError, match="The server failed"):
+        with pytest.raises(openai.APIError, match="The engine failed"):
             got.extend(stream)
         assert sum(bool(chunk.choices[0].logprobs) for chunk in got) == 2
         assert client.chat.completions.create(**GOOD).choices

@@ -1,0 +1,420 @@
+"""The engine: takes requests, runs one step at a time for all of them, and hands out what they get.
+
+A step is: the scheduler decides who computes how many tokens, the runner computes them in one forward pass, the
+sampler chooses a token for each request that has caught up with its text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from minillm.engine.config import EngineConfig
+from minillm.engine.metrics import EngineMetrics
+from minillm.engine.parts import Parts, build_parts
+from minillm.engine.request import FinishReason, OutputChunk, Request, RequestMetrics, RequestOutput, RequestStatus
+from minillm.engine.runner import ForwardBatch
+from minillm.engine.scheduler import SchedulerOutput
+from minillm.engine.trace import Tracer
+from minillm.errors import EngineOverloadedError, EngineStoppedError, InvalidRequestError, MinillmError
+from minillm.sampling import SamplingMetadata, SamplingParams, TokenLogprobs, adjust_logits, token_logprobs, uniform
+from minillm.sampling.random import derive_seed, fresh_seed
+from minillm.text import Detokenizer, StopStrings
+
+log = logging.getLogger("minillm.engine")
+
+Event: TypeAlias = OutputChunk | RequestOutput | MinillmError
+"""What a request gets: chunks, then its output; or an error, which ends it."""
+OnEvent: TypeAlias = Callable[[Event], None]
+
+
+@dataclass(eq=False)
+class _Sequence:
+    """One output of a request on its way: from token ids to text, and who gets it."""
+
+    request: Request
+    group: str
+    index: int
+    on_event: OnEvent
+    detokenizer: Detokenizer
+    stops: StopStrings
+    end_token_ids: frozenset[int]
+    arrived_at: float
+    first_scheduled_at: float | None = None
+    first_token_at: float | None = None
+    is_forked: bool = False
+    pieces: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+
+    def push(self, token_id: int, logprobs: TokenLogprobs | None) -> FinishReason | None:
+        """Appends a token, sends the text that it completes, and tells whether it was the last."""
+        request = self.request
+        request.token_ids.append(token_id)
+        text, stopped = self.stops.push(self.detokenizer.push(token_id))
+        finish_reason: FinishReason | None = None
+        if stopped or token_id in self.end_token_ids:
+            finish_reason = "stop"
+        elif request.num_tokens >= request.max_num_tokens:
+            finish_reason = "length"
+        if finish_reason and not stopped:
+            rest, stopped = self.flush()
+            text += rest
+            finish_reason = "stop" if stopped else finish_reason
+        self.pieces.append(text)
+        if logprobs is not None:
+            self.logprobs.append(logprobs)
+        self.on_event(
+            OutputChunk(text, [token_id], finish_reason, None if logprobs is None else [logprobs], self.index)
+        )
+        return finish_reason
+
+    def flush(self) -> tuple[str, bool]:
+        """The text that was held back, and whether a stop string turned up in it."""
+        rest, stopped = self.stops.push(self.detokenizer.flush())
+        return (rest, True) if stopped else (rest + self.stops.flush(), False)
+
+    def output(self, finish_reason: FinishReason) -> RequestOutput:
+        """All that the request got."""
+        request, now = self.request, time.perf_counter()
+        token_ids = request.output_token_ids
+        first = self.first_token_at or now
+        queued = (self.first_scheduled_at or now) - self.arrived_at
+        return RequestOutput(
+            text="".join(self.pieces),
+            token_ids=token_ids,
+            finish_reason=finish_reason,
+            prompt_token_ids=request.prompt_token_ids,
+            metrics=RequestMetrics(first - self.arrived_at, now - self.arrived_at, len(token_ids), queued),
+            logprobs=self.logprobs if request.params.logprobs is not None else None,
+            cached_tokens=request.num_cached_tokens or 0,
+            index=self.index,
+        )
+
+
+class Engine:
+    """Runs any number of requests at once. `step` does a little for each; whoever calls it drives the engine.
+
+    Safe to use from several threads: one step, one new request or one abort happens at a time.
+
+    Attributes:
+        config: the settings, with every None resolved.
+        model, tokenizer, kv, scheduler, sampler, runner: the parts, see `minillm.engine.parts`.
+        fingerprint: a hash over everything that can change the output's numbers.
+        metrics: what the engine measured of itself.
+        tracer: what it did in each of the last steps.
+    """
+
+    def __init__(self, model: str = "smollm2-135m", config: EngineConfig | None = None, **parts: object) -> None:
+        """Loads the model and builds the parts.
+
+        Args:
+            model: see `LLM`.
+            config: settings.
+            parts: replacements by name, class or instance: block_allocator, prefix_cache, scheduler, sampler,
+                attention_backend, kernels.
+
+        Raises:
+            MinillmError: if the model can't be had or a part can't be built.
+        """
+        built: Parts = build_parts(model, config or EngineConfig(), parts)
+        self.model_name, self.config, self.fingerprint = model, built.config, built.fingerprint
+        self.model, self.tokenizer = built.model, built.tokenizer
+        self.kv, self.scheduler, self.sampler, self.runner = built.kv, built.scheduler, built.sampler, built.runner
+        self.max_model_len = built.max_model_len
+        self.metrics, self.tracer = EngineMetrics(), Tracer(fingerprint=built.fingerprint)
+        self._lock = threading.RLock()
+        self._sequences: dict[str, _Sequence] = {}
+        self._groups: dict[str, list[str]] = {}  # a request's sequences: one, or n
+        self._arrivals = itertools.count()
+        self._steps = itertools.count()
+        self._idle_steps = 0
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    def add_request(
+        self,
+        prompt_token_ids: Sequence[int],
+        params: SamplingParams,
+        on_event: OnEvent,
+        *,
+        request_id: str | None = None,
+        tenant: str = "",
+        extra_keys: tuple[str, ...] = (),
+    ) -> str:
+        """Takes a request in.
+
+        Args:
+            prompt_token_ids: what to continue.
+            params: how.
+            on_event: is called with each event, in whatever thread runs the step; must return quickly.
+            request_id: unique among those running; made up if not given.
+            tenant: whose it is: prompts are reused and turns are shared within and between tenants.
+            extra_keys: what else decides keys and values, such as an adapter's name.
+
+        Returns:
+            The request's id, for `abort`.
+
+        Raises:
+            InvalidRequestError: for a prompt that's empty, too long or has unknown tokens.
+            EngineOverloadedError: if max_num_waiting requests wait already.
+        """
+        prompt = list(prompt_token_ids)
+        self.check_request(prompt, params)
+        with self._lock:
+            waiting, limit = self.scheduler.num_waiting, self.config.max_num_waiting
+            if limit is not None and waiting >= limit:
+                raise EngineOverloadedError(f"{waiting} requests are waiting, which is the limit. Try again later.")
+            arrival = next(self._arrivals)
+            request_id = request_id or f"request-{arrival}"
+            if request_id in self._groups:
+                raise InvalidRequestError(f"There is a request {request_id!r} already.", "request_id")
+            request = Request(
+                request_id=request_id,
+                prompt_token_ids=prompt,
+                params=params,
+                max_num_tokens=min(len(prompt) + params.max_tokens, self.max_model_len),
+                tenant=tenant,
+                extra_keys=extra_keys,
+                arrival=arrival,
+                seed=fresh_seed() if params.seed is None else params.seed,
+            )
+            self.scheduler.add(request)
+            self._groups[request_id] = []
+            self._track(request, request_id, 0, on_event, time.perf_counter())
+        return request_id
+
+    def check_request(self, prompt: Sequence[int], params: SamplingParams) -> None:
+        """Raises:
+        InvalidRequestError: if the request can't be served, whatever the engine's load.
+        """
+        vocab_size = self.model.config.vocab_size
+        if not prompt:
+            raise InvalidRequestError("The prompt is empty; the model needs at least one token to continue.", "prompt")
+        if any(not 0 <= token < vocab_size for token in prompt):
+            raise InvalidRequestError(f"The prompt has token ids outside of 0 to {vocab_size - 1}.", "prompt")
+        if len(prompt) >= self.max_model_len:
+            raise InvalidRequestError(
+                f"The prompt has {len(prompt)} tokens; {self.model_name} takes {self.max_model_len}, the output "
+                "included. Shorten the prompt.",
+                "prompt",
+            )
+        if bad := [token for token in params.logit_bias if not 0 <= token < vocab_size]:
+            raise InvalidRequestError(
+                f"logit_bias names token {bad[0]}; the vocabulary has the tokens 0 to {vocab_size - 1}.", "logit_bias"
+            )
+
+    def abort(self, request_id: str) -> bool:
+        """Ends a request between two steps, wherever it is; False if it was over already."""
+        with self._lock:
+            members = list(self._groups.get(request_id, ()))
+            for member in members:
+                self._forget(self._sequences[member], "abort")
+            if members:
+                self.metrics.set_gauges(self.scheduler.num_running, self.scheduler.num_waiting, self.kv.usage())
+            return bool(members)
+
+    def fail_all(self, error: MinillmError, only: Collection[str] | None = None) -> list[Request]:
+        """Ends every request, or `only` those with these ids, with this error; returns them as far as they came."""
+        with self._lock:
+            requests = [each.request for each in self._sequences.values() if only is None or each.group in only]
+            for request in requests:
+                self._fail(request, error)
+            return requests
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._sequences)
+
+    # -- one step -----------------------------------------------------------------------------------------------
+
+    def step(self) -> int:
+        """Lets every scheduled request take its next tokens; returns how many tokens were computed."""
+        with self._lock:
+            begin = time.perf_counter()
+            output = self.scheduler.schedule()
+            trace = self.tracer.begin(next(self._steps), begin, output, self.scheduler, self.kv)
+            for item in output.scheduled:
+                sequence = self._sequences[item.request.request_id]
+                sequence.first_scheduled_at = sequence.first_scheduled_at or begin
+            batch = self.runner.build(output) if output.scheduled else None
+            scheduled_at = forward_at = time.perf_counter()
+            if batch is not None:
+                logits = self._forward(batch, output)
+                forward_at = time.perf_counter()
+                if logits is not None:
+                    self.scheduler.update(output)
+                    self._take_tokens(batch.sampled, logits)
+            for request in output.outgrown:  # larger than the whole pool
+                self._finish(self._sequences[request.request_id], "length")
+            self._check_progress(output)
+            sampled_at = time.perf_counter()
+            self.metrics.on_step(self.tracer.end(trace, scheduled_at, forward_at, sampled_at, self.scheduler))
+            return output.num_tokens
+
+    def _forward(self, batch: ForwardBatch, output: SchedulerOutput) -> Tensor | None:
+        """Runs the model. If it fails, so do the requests of this step, and the engine goes on with the others."""
+        try:
+            return self.runner.execute(batch, output.block_copies)
+        except Exception as error:
+            log.exception("A forward pass failed")
+            reason = f"The model could not compute this step ({type(error).__name__}: {error})."
+            for item in output.scheduled:
+                self._fail(item.request, MinillmError(reason))
+            return None
+
+    @torch.inference_mode()
+    def _take_tokens(self, requests: list[Request], logits: Tensor) -> None:
+        """Samples a token for each row and passes it on. A row that isn't numbers fails its own request only."""
+        if not requests:
+            return
+        sequences = [self._sequences[request.request_id] for request in requests]
+        sequences, logits = self._fork(*self._without_broken(sequences, logits))
+        if not sequences:
+            return
+        all_logprobs = [
+            None if (top := each.request.params.logprobs) is None else (row, top) for row, each in enumerate(sequences)
+        ]
+        tokens = self._sample(sequences, logits)
+        now = time.perf_counter()
+        for sequence, token, wanted in zip(sequences, tokens, all_logprobs, strict=True):
+            if not 0 <= token < logits.shape[-1]:
+                self._fail(sequence.request, self._bad_token(token))
+                continue
+            sequence.first_token_at = sequence.first_token_at or now
+            logprobs = None if wanted is None else token_logprobs(logits[wanted[0]], token, wanted[1])
+            if finish_reason := sequence.push(token, logprobs):
+                self._finish(sequence, finish_reason)
+
+    def _sample(self, sequences: list[_Sequence], logits: Tensor) -> list[int]:
+        params = [sequence.request.params for sequence in sequences]
+        rows: list[Tensor] | None = None
+        for row, sequence in enumerate(sequences):
+            if params[row].adjusts_logits:
+                # The rows are adjusted in a copy: log-probabilities are those of the model itself.
+                rows = rows or list(logits)
+                request = sequence.request
+                rows[row] = adjust_logits(logits[row], params[row], request.prompt_token_ids, request.output_token_ids)
+        uniforms = [
+            uniform(each.request.seed, each.request.num_tokens - each.request.num_prompt_tokens) for each in sequences
+        ]
+        metadata = SamplingMetadata.build(params, uniforms, logits.device)
+        tokens: list[int] = self.sampler.sample(logits if rows is None else torch.stack(rows), metadata).tolist()
+        return tokens
+
+    def _without_broken(self, sequences: list[_Sequence], logits: Tensor) -> tuple[list[_Sequence], Tensor]:
+        # One sum per row finds NaN and infinity in one pass.
+        sound = logits.sum(dim=-1).isfinite()
+        if bool(sound.all()):
+            return sequences, logits
+        for sequence, ok in zip(sequences, sound.tolist(), strict=True):
+            if not ok:
+                self._fail(
+                    sequence.request,
+                    MinillmError(
+                        f"{self.model_name} computed logits that are not numbers. Its weights are broken, or "
+                        f"{self.model.dtype} is too narrow for them; try dtype='float32'."
+                    ),
+                )
+        return [each for each, ok in zip(sequences, sound.tolist(), strict=True) if ok], logits[sound]
+
+    def _fork(self, sequences: list[_Sequence], logits: Tensor) -> tuple[list[_Sequence], Tensor]:
+        """Requests with n > 1 part ways after their prompt: each output goes on from the same keys and values."""
+        rows: list[int] = []
+        all_sequences: list[_Sequence] = []
+        for row, sequence in enumerate(sequences):
+            rows.append(row)
+            all_sequences.append(sequence)
+            parent = sequence.request
+            if sequence.is_forked or parent.params.n == 1:
+                continue
+            sequence.is_forked = True
+            for index in range(1, parent.params.n):
+                child = Request(
+                    request_id=f"{parent.request_id}#{index}",
+                    prompt_token_ids=parent.prompt_token_ids,
+                    params=parent.params,
+                    max_num_tokens=parent.max_num_tokens,
+                    tenant=parent.tenant,
+                    extra_keys=parent.extra_keys,
+                    arrival=next(self._arrivals),
+                    seed=derive_seed(parent.seed, index),
+                    num_computed_tokens=parent.num_computed_tokens,
+                    num_cached_tokens=parent.num_cached_tokens,
+                )
+                self.scheduler.fork(parent, child)
+                forked = self._track(child, parent.request_id, index, sequence.on_event, sequence.arrived_at)
+                forked.is_forked, forked.first_scheduled_at = True, sequence.first_scheduled_at
+                rows.append(row)
+                all_sequences.append(forked)
+        return all_sequences, logits if len(rows) == len(sequences) else logits[rows]
+
+    # -- endings ------------------------------------------------------------------------------------------------
+
+    def _track(self, request: Request, group: str, index: int, on_event: OnEvent, arrived_at: float) -> _Sequence:
+        ends = frozenset(request.params.stop_token_ids)
+        sequence = _Sequence(
+            request,
+            group,
+            index,
+            on_event,
+            Detokenizer(self.tokenizer),
+            StopStrings(request.params.stop_strings),
+            ends if request.params.ignore_eos else ends | self.tokenizer.eos_token_ids,
+            arrived_at,
+        )
+        self._sequences[request.request_id] = sequence
+        self._groups[group].append(request.request_id)
+        if index == 0:  # the others came with it, and don't wait
+            self.tracer.on_arrival(request.request_id, arrived_at)
+        return sequence
+
+    def _finish(self, sequence: _Sequence, finish_reason: FinishReason) -> None:
+        self._forget(sequence, finish_reason)
+        sequence.on_event(sequence.output(finish_reason))
+
+    def _fail(self, request: Request, error: MinillmError) -> None:
+        sequence = self._sequences.get(request.request_id)
+        if sequence is not None:
+            self._forget(sequence, "error")
+            sequence.on_event(error)
+
+    def _forget(self, sequence: _Sequence, reason: str) -> None:
+        """The one place where a sequence leaves the engine: its blocks go back exactly once."""
+        request = sequence.request
+        self.scheduler.finish(request)
+        request.status = RequestStatus.FINISHED
+        del self._sequences[request.request_id]
+        members = self._groups[sequence.group]
+        members.remove(request.request_id)
+        if not members:
+            del self._groups[sequence.group]
+        self.metrics.on_request_finished(sequence, reason)
+        self.tracer.on_finish(request.request_id, reason)
+
+    def _check_progress(self, output: SchedulerOutput) -> None:
+        """A scheduler that hands out nothing would make everybody wait for ever."""
+        idle = not (output.scheduled or output.outgrown) and self.has_unfinished
+        self._idle_steps = self._idle_steps + 1 if idle else 0
+        if self._idle_steps > 3:
+            self._idle_steps = 0
+            self.fail_all(
+                EngineStoppedError(
+                    f"The scheduler {type(self.scheduler).__name__} has work and schedules none of it. "
+                    "`minillm.testing.check_scheduler` tells what's wrong with it."
+                )
+            )
+
+    def _bad_token(self, token: int) -> MinillmError:
+        return MinillmError(
+            f"The sampler {type(self.sampler).__name__} chose token {token}; the vocabulary has the tokens 0 to "
+            f"{self.model.config.vocab_size - 1}. `minillm.testing.check_sampler` tells what's wrong with it."
+        )
