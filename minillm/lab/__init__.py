@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         Panel,
         RequestSpan,
         attention_map,
+        block_map,
         distribution_grid,
         next_token_bars,
         request_timeline,
         step_cost,
         style,
         token_chips,
+        trace_timeline,
     )
     from minillm.lab.quiz import Quiz
     from minillm.lab.scoreboard import Scoreboard, Workload
@@ -37,12 +39,14 @@ _HOMES = {
         "Panel",
         "RequestSpan",
         "attention_map",
+        "block_map",
         "distribution_grid",
         "next_token_bars",
         "request_timeline",
         "step_cost",
         "style",
         "token_chips",
+        "trace_timeline",
     ),
     "quiz": ("Quiz",),
     "scoreboard": ("Scoreboard", "Workload"),
@@ -62,6 +66,7 @@ __all__ = [
     "Slider",
     "Workload",
     "attention_map",
+    "block_map",
     "distribution_grid",
     "interactive",
     "next_token_bars",
@@ -72,6 +77,7 @@ __all__ = [
     "step_cost",
     "style",
     "token_chips",
+    "trace_timeline",
 ]
 
 

@@ -11,24 +11,27 @@ import math
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from html import escape
 from itertools import groupby
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from minillm.lab.display import Html, figure_html, pieces, show, visible
+
+if TYPE_CHECKING:
+    from minillm.engine.trace import Phase, StepTrace, Tracer
 
 __all__ = [
     "PALETTE",
@@ -37,6 +40,7 @@ __all__ = [
     "RequestSpan",
     "WaterfallBar",
     "attention_map",
+    "block_map",
     "distribution_grid",
     "next_token_bars",
     "request_timeline",
@@ -44,6 +48,7 @@ __all__ = [
     "step_cost",
     "style",
     "token_chips",
+    "trace_timeline",
     "waterfall",
 ]
 
@@ -518,6 +523,239 @@ def _ratio(value: float, before: float) -> str:
     if before <= 0:
         return "×?"
     return f"×{value / before:.0f}" if value >= 10 * before else f"×{value / before:.2g}"
+
+
+# --------------------------------------------------------------------------------------------------- engine
+
+_MAX_LANES = 60
+_MAX_BLOCKS = 1024
+_PHASES: dict[str, tuple[str, float, dict[str, Any]]] = {  # in words, height, style
+    "waiting": ("waiting", 0.3, {"facecolor": "white", "edgecolor": ORANGE, "hatch": "////"}),
+    "prefill": ("prefill, a chunk per step", 0.76, {"facecolor": BLUE, "edgecolor": "white"}),
+    "decode": ("decode, a token per step", 0.42, {"facecolor": SKY_BLUE, "edgecolor": SKY_BLUE}),
+    "preempted": ("preempted", 0.3, {"facecolor": "white", "edgecolor": VERMILION, "hatch": "xxxx"}),
+}
+
+
+@_styled
+def trace_timeline(
+    trace: Tracer | Sequence[StepTrace],
+    title: str = "What the engine did for each request",
+    *,
+    unit: Literal["steps", "seconds"] = "steps",
+) -> LabFigure:
+    """A lane per request: waiting, chunks of its prompt, its output's tokens, preempted; the end as a black line.
+
+    Args:
+        trace: of the engine; at most the first 60 requests are drawn.
+        title: of the figure.
+        unit: of the time axis.
+    """
+    from minillm.engine.trace import request_phases  # not at the top: it loads PyTorch
+
+    if unit not in ("steps", "seconds"):
+        raise ValueError(f"unit is {unit!r}; expected 'steps' or 'seconds'.")
+    steps = _steps(trace)
+    everybody = request_phases(steps)
+    lanes = dict(list(everybody.items())[:_MAX_LANES])
+    hidden = len(everybody) - len(lanes)
+    title += f" (the first {_MAX_LANES} of {len(everybody)})" if hidden else ""
+    figure = LabFigure(11, 1.9 + 0.34 * len(lanes), _timeline_alt(lanes, steps, title))
+    axes = figure.subplots()
+    origin = min((phase.start for lane in everybody.values() for phase in lane), default=0.0)
+    finished = {name: step for step in steps for name in step.finished}
+    for row, (name, lane) in enumerate(lanes.items()):
+        for phase in _joined(lane):
+            left, right = (phase.first_step, phase.end_step) if unit == "steps" else (phase.start, phase.end)
+            _, height, look = _PHASES[phase.kind]
+            start = left - (0.0 if unit == "steps" else origin)
+            axes.barh(row, right - left, left=start, height=height, linewidth=0.8, **look)
+        if name in finished:
+            end = finished[name].step + 1.0 if unit == "steps" else finished[name].end - origin
+            axes.plot([end, end], [row - 0.4, row + 0.4], color=BLACK, linewidth=2)
+    axes.set_yticks(range(len(lanes)), [_plain(name) for name in lanes], fontsize=11)
+    axes.set_ylim(len(lanes) - 0.4, -0.6)
+    axes.set_xlim(left=steps[0].step if unit == "steps" else 0.0)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=unit == "steps"))
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("step of the engine" if unit == "steps" else "time since the first request (s)")
+    axes.set_title(title)
+    kinds = {
+        phase.kind
+        for lane in lanes.values()
+        for phase in lane
+        if unit == "seconds" or phase.end_step > phase.first_step
+    }
+    keys: list[Any] = [Patch(label=words, **look) for kind, (words, _, look) in _PHASES.items() if kind in kinds]
+    keys.append(
+        Line2D([], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2, linestyle="none", label="end")
+    )
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), columnspacing=1.2, handletextpad=0.5)
+    return figure
+
+
+def _joined(lane: Sequence[Phase]) -> list[Phase]:
+    """Decode steps that follow each other as one bar; the other phases as they are."""
+    joined: list[Phase] = []
+    for phase in lane:
+        if joined and phase.kind == "decode" == joined[-1].kind and joined[-1].end_step == phase.first_step:
+            joined[-1] = replace(joined[-1], end=phase.end, end_step=phase.end_step)
+        else:
+            joined.append(phase)
+    return joined
+
+
+def _timeline_alt(lanes: Mapping[str, Sequence[Phase]], steps: Sequence[StepTrace], title: str) -> str:
+    words = []
+    for name, lane in lanes.items():
+        waited = sum(phase.end_step - phase.first_step for phase in lane if phase.kind == "waiting")
+        kinds = [phase.kind for phase in lane]
+        text = f"{name} waited {_count(waited, 'step')}, {_count(kinds.count('prefill'), 'prefill chunk')}, "
+        text += f"{_count(kinds.count('decode'), 'decode step')}"
+        times = kinds.count("preempted")
+        words.append(text + (f", preempted {_count(times, 'time')}" if times else ""))
+    return f"{title}. Steps {steps[0].step} to {steps[-1].step}. {'; '.join(words)}."
+
+
+@_styled
+def block_map(
+    trace: Tracer | Sequence[StepTrace] | StepTrace, title: str = "The KV cache's blocks", *, step: int | None = None
+) -> LabFigure:
+    """A cell per block of the KV cache: who holds it after scheduling, what is only cached, what is free.
+
+    Which blocks are cached is known if the tracer noted them: `engine.tracer = Tracer(cached_blocks=True)`.
+
+    Args:
+        trace: of the engine, or one step of it.
+        title: of the figure; the step is added.
+        step: which step of the trace; by default its last one.
+    """
+    chosen = _pick_step(trace, step)
+    total = chosen.kv.total + 1
+    if total > _MAX_BLOCKS:
+        raise ValueError(f"block_map draws up to {_MAX_BLOCKS} blocks, and this pool has {total}; use a smaller pool.")
+    title = f"{title}, step {chosen.step}"
+    owners = {item.request_id: item.block_ids for item in chosen.scheduled} | chosen.idle
+    holders: dict[int, list[int]] = {}
+    for number, blocks in enumerate(owners.values(), start=1):
+        for block in blocks:
+            holders.setdefault(block, []).append(number)
+    columns = 16 if total <= 256 else 32
+    rows = math.ceil(total / columns)
+    keys = _block_keys(chosen, owners, holders)
+    height = 1.3 + 0.5 * rows + 0.24 * math.ceil(len(keys) / 3)
+    figure = LabFigure(1.5 + 0.5 * columns, height, _block_alt(chosen, owners, holders, title))
+    axes = figure.subplots()
+    cached = set(chosen.cached_block_ids or ())
+    for block in range(total):
+        _draw_block(axes, block % columns, block // columns, block, holders.get(block, []), block in cached)
+    axes.set_xlim(-0.1, columns + 0.1)
+    axes.set_ylim(rows + 0.1, -0.1)
+    axes.set_aspect("equal", anchor="NW")
+    axes.set_xticks([])
+    axes.set_yticks([row + 0.5 for row in range(rows)], [f"block {row * columns}" for row in range(rows)], fontsize=11)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title)
+    figure.legend(handles=keys, loc="outside lower left", ncols=3, fontsize=11, handleheight=1.1)
+    return figure
+
+
+def _draw_block(axes: Axes, x: float, y: float, block: int, holders: Sequence[int], cached: bool) -> None:
+    look: dict[str, Any] = {"facecolor": "white", "edgecolor": "#BBBBBB", "linewidth": 0.8}
+    label = ""
+    if holders:
+        look = {"facecolor": _owner_color(holders[0]), "edgecolor": "white"}
+        label = str(holders[0]) if len(holders) == 1 else f"{holders[0]}+{len(holders) - 1}"
+    elif block == 0:
+        look, label = _RESERVED, "×"
+    elif cached:
+        look = _CACHED
+    axes.add_patch(Rectangle((x + 0.05, y + 0.05), 0.9, 0.9, **look))
+    if len(holders) > 1:
+        axes.add_patch(Rectangle((x + 0.14, y + 0.14), 0.72, 0.72, fill=False, edgecolor=_ink(look), linewidth=1.2))
+    axes.text(
+        x + 0.5, y + 0.52, label, ha="center", va="center", fontsize=11 if len(label) < 4 else 8, color=_ink(look)
+    )
+
+
+_CACHED: dict[str, Any] = {"facecolor": "white", "edgecolor": GRAY, "hatch": "....", "linewidth": 0.8}
+_RESERVED: dict[str, Any] = {"facecolor": "#DDDDDD", "edgecolor": "white"}
+
+
+def _owner_color(number: int) -> str:
+    return PALETTE[(number - 1) % len(PALETTE)]
+
+
+def _ink(look: Mapping[str, Any]) -> str:
+    """Black or white, whichever reads better on this cell."""
+    red, green, blue = to_rgb(look["facecolor"])
+    return BLACK if 0.3 * red + 0.59 * green + 0.11 * blue > 0.45 else "white"
+
+
+def _block_keys(
+    step: StepTrace, owners: Mapping[str, Sequence[int]], holders: Mapping[int, Sequence[int]]
+) -> list[Patch]:
+    """The legend: at most 24 requests, then the other kinds of blocks with their numbers."""
+    keys = []
+    for number, (name, blocks) in enumerate(list(owners.items())[:24], start=1):
+        idle = ", idle" if name in step.idle else ""
+        label = f"{number}: {_label(name)} ({_count(len(blocks), 'block')}{idle})"
+        keys.append(Patch(facecolor=_owner_color(number), label=label))
+    if len(owners) > 24:
+        keys.append(Patch(facecolor="white", label=f"… and {len(owners) - 24} more requests"))
+    shared = sum(len(numbers) > 1 for numbers in holders.values())
+    if shared:
+        keys.append(Patch(facecolor="white", edgecolor=BLACK, label=f"1+2: shared with two more ({shared})"))
+    free: dict[str, Any] = {"facecolor": "white", "edgecolor": "#BBBBBB"}
+    if step.cached_block_ids is None and step.kv.cached:
+        keys.append(Patch(label=f"cached ({step.kv.cached}) or free ({step.kv.free})", **free))
+    else:
+        if step.kv.cached:
+            keys.append(Patch(label=f"only cached ({step.kv.cached})", **_CACHED))
+        keys.append(Patch(label=f"free ({step.kv.free})", **free))
+    keys.append(Patch(label="×: block 0, padding", **_RESERVED))
+    return keys
+
+
+def _block_alt(
+    step: StepTrace, owners: Mapping[str, Sequence[int]], holders: Mapping[int, Sequence[int]], title: str
+) -> str:
+    words = [f"{name} holds {_count(len(blocks), 'block')} ({_ranges(blocks)})" for name, blocks in owners.items()]
+    shared = [block for block, numbers in holders.items() if len(numbers) > 1]
+    words += [f"shared by several: {_ranges(shared)}"] if shared else []
+    cached = f" ({_ranges(step.cached_block_ids)})" if step.cached_block_ids else ""
+    words.append(f"{step.kv.cached} only cached{cached}, {step.kv.free} free, of {step.kv.total}")
+    return f"{title}. {'; '.join(words)}."
+
+
+def _ranges(blocks: Sequence[int]) -> str:
+    """1, 2, 3, 7 as "1–3, 7"."""
+    ordered = sorted(blocks)
+    runs = groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0])
+    ends = [(run[0][1], run[-1][1]) for run in (list(run) for _, run in runs)]
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in ends)
+
+
+def _steps(trace: Tracer | Sequence[StepTrace]) -> Sequence[StepTrace]:
+    steps = trace if isinstance(trace, Sequence) else trace.steps
+    if not steps:
+        raise ValueError("The trace has no steps yet; let the engine run first.")
+    return steps
+
+
+def _pick_step(trace: Tracer | Sequence[StepTrace] | StepTrace, step: int | None) -> StepTrace:
+    from minillm.engine.trace import StepTrace
+
+    steps = [trace] if isinstance(trace, StepTrace) else _steps(trace)
+    if step is None:
+        return steps[-1]
+    for each in steps:
+        if each.step == step:
+            return each
+    raise ValueError(f"The trace has the steps {steps[0].step} to {steps[-1].step}, but not step {step}.")
 
 
 # ------------------------------------------------------------------------------------------------- attention

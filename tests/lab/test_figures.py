@@ -14,8 +14,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
+from traced import simulate
 
 from minillm.lab import display, figures
 from minillm.lab.display import DisplayError, pieces, show, visible
@@ -37,6 +39,9 @@ HARD_TOKENS: list[str | bytes] = [
 ]
 PROBS = [0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.02, 0.02, 0.01, 0.0]
 
+TRACE = simulate(abort=1)  # one leaves early, others are thrown out of a small pool
+CROWDED = next(step for step in TRACE.steps if step.kv.cached and len(step.scheduled) > 2)
+
 FIGURES: dict[str, Callable[[], LabFigure]] = {
     "bars": lambda: figures.next_token_bars(HARD_TOKENS, PROBS, "After “$x$ <b>”"),
     "grid": lambda: figures.distribution_grid(
@@ -51,6 +56,12 @@ FIGURES: dict[str, Callable[[], LabFigure]] = {
     "step_cost": lambda: figures.step_cost({"naive loop": [30.0, 31.5, 33.0], "KV cache": [30.0, 18.0]}),
     "attention": lambda: figures.attention_map(np.tril(np.full((12, 12), 0.5)), HARD_TOKENS),
     "timeline": lambda: figures.request_timeline([RequestSpan("你", 1.0, 1.5, 3.0), RequestSpan("b", 1.2, 3.5, 4.0)]),
+    "trace": lambda: figures.trace_timeline(TRACE),
+    "trace in seconds": lambda: figures.trace_timeline(TRACE.steps[3:9], "$ a $", unit="seconds"),
+    "blocks": lambda: figures.block_map(TRACE, step=CROWDED.step),
+    "large pool": lambda: figures.block_map(
+        simulate(30, num_blocks=300, budget=99, max_num_seqs=30, cached_blocks=False).steps[60]
+    ),
     "waterfall": lambda: figures.waterfall([WaterfallBar("01 a", 5.0), WaterfallBar("02 b", 40.0)], "Board", "note"),
 }
 
@@ -151,6 +162,50 @@ def test_complete_text_has_no_byte_fragments(text: str) -> None:
     if not surrogates:
         assert visible(text) == visible(text.encode())
         assert all(piece.kind != "bytes" for piece in pieces(text.encode()))
+
+
+# --------------------------------------------------------------------------------------------------- engine
+
+
+def test_the_timeline_says_who_waited_and_who_was_preempted() -> None:
+    alt = figures.trace_timeline(TRACE).alt
+    for step in TRACE.steps:
+        for name in step.preempted:
+            assert re.search(rf"{name} [^;]*preempted \d time", alt)
+    assert "request-0 waited 0 steps, 2 prefill chunks" in alt
+
+
+def test_the_block_map_says_who_holds_which_block() -> None:
+    alt = figures.block_map(TRACE, step=CROWDED.step).alt
+    assert alt == figures.block_map(CROWDED).alt
+    for item in CROWDED.scheduled:
+        assert f"{item.request_id} holds {len(item.block_ids)} blocks" in alt
+    assert f"{CROWDED.kv.cached} only cached" in alt
+    assert f"{CROWDED.kv.free} free, of 15" in alt
+    assert "request-0 holds 3 blocks (1–3)" in figures.block_map(TRACE, step=0).alt
+
+
+def test_the_block_map_draws_each_block_once_in_its_holders_color() -> None:
+    cells = [patch for patch in figures.block_map(CROWDED).axes[0].patches if patch.get_width() == 0.9]  # type: ignore[attr-defined]
+    assert len(cells) == 16
+    first, *_ = CROWDED.scheduled
+    assert {cells[block].get_facecolor() for block in first.block_ids} == {to_rgba(figures.BLUE)}
+    assert {bool(cells[block].get_hatch()) for block in CROWDED.cached_block_ids or ()} == {True}
+
+
+def test_large_traces_are_cut_and_large_pools_refused_in_words() -> None:
+    assert "(the first 60 of 70)" in figures.trace_timeline(simulate(70, num_blocks=90)).alt
+    with pytest.raises(ValueError, match="up to 1024 blocks"):
+        figures.block_map(simulate(1, num_blocks=2000, cached_blocks=False))
+
+
+def test_what_a_trace_does_not_hold_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match=r"steps 0 to \d+, but not step 999"):
+        figures.block_map(TRACE, step=999)
+    with pytest.raises(ValueError, match="no steps yet"):
+        figures.trace_timeline([])
+    with pytest.raises(ValueError, match="'steps' or 'seconds'"):
+        figures.trace_timeline(TRACE, unit="minutes")  # type: ignore[arg-type]
 
 
 # -------------------------------------------------------------------------------------------------- display
