@@ -1,4 +1,4 @@
-"""The command `minillm`: chat, generate, weights, doctor, lab.
+"""The command `minillm`: chat, generate, bench, weights, doctor, lab.
 
 Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done
 (one sentence says why), 2 the command line is wrong, 130 stopped with Ctrl-C.
@@ -139,6 +139,63 @@ def chat(
             err.print(f"[bold red]error:[/] {escape(str(error))} /reset begins a new conversation.", soft_wrap=True)
             continue
         history += [turn, {"role": "assistant", "content": answer}]
+
+
+@app.command()
+def bench(
+    workload: Annotated[str, typer.Argument(help="single, batch, mixed, shared-prefix, repetitive or paging.")],
+    model: Model = "smollm2-135m",
+    dtype: Dtype = "auto",
+    quantization: Annotated[str | None, typer.Option(help="Weights in int8 or int4.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests of batch and paging.")] = None,
+    device: Device = "auto",
+    against: Annotated[str | None, typer.Option(help="Run the same through transformers, and give the ratio.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How often to measure; the median counts.")] = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything, raw samples too, as one JSON object.")
+    ] = False,
+) -> None:
+    """Measure how fast the engine is here, on a fixed workload."""
+    _check_bench(workload, quantization, batch_size, against)
+    with err.status("Loading PyTorch …"):
+        from minillm.bench.report import measure
+        from minillm.lab.display import ProgressLine
+        from minillm.weights import MODELS, fetch
+    if model in MODELS:
+        fetch(model)  # has a progress bar of its own
+    line = ProgressLine()  # not a status: its thread would take time from what is measured
+    report = measure(
+        workload,
+        model,
+        batch_size=batch_size,
+        against=against,
+        repeat=repeat,
+        progress=line.update,
+        dtype=dtype,
+        quantization=quantization,
+        device=device,
+    )
+    line.done("")
+    if as_json:
+        print(json.dumps(report.content))
+    else:
+        report.print(Console(highlight=False))
+
+
+def _check_bench(workload: str, quantization: str | None, batch_size: int | None, against: str | None) -> None:
+    """Checks the options before the model is loaded."""
+    from minillm.bench.workloads import COMPARING, SIZED, WORKLOADS
+
+    if workload not in WORKLOADS:
+        raise typer.BadParameter(f"There is no workload {workload!r}; choose {', '.join(WORKLOADS)}.")
+    if quantization not in (None, "int8", "int4"):
+        raise typer.BadParameter(f"--quantization is {quantization!r}; choose int8 or int4.")
+    if batch_size is not None and workload not in SIZED:
+        raise typer.BadParameter(f"--batch-size is for {' and '.join(SIZED)}; {workload} has a size of its own.")
+    if against not in (None, "transformers"):
+        raise typer.BadParameter(f"--against is {against!r}; only transformers is known.")
+    if against is not None and workload in COMPARING:
+        raise typer.BadParameter(f"{workload} compares the engine with itself, so --against has no place there.")
 
 
 @app.command()
