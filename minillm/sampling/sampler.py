@@ -86,6 +86,8 @@ class FilteringSampler:
     def sample(self, logits: Tensor, metadata: SamplingMetadata) -> Tensor:
         """See `Sampler`."""
         tokens = logits.argmax(dim=-1)
+        if not bool(metadata.temperature.any()):
+            return tokens
         is_filtered = (metadata.top_k > 0) | (metadata.top_p < 1) | (metadata.min_p > 0)
         is_random = metadata.temperature > 0
         # Which way a row goes depends on its own settings only, and so does its token.

@@ -248,6 +248,8 @@ int attention(long num_tokens, long num_seqs, long heads, long kv_heads, long di
   if (!scratch) return -1;
   c.queries = (float *)scratch;
   memset(scratch, 0, query_bytes);
+  // To wake the other threads takes microseconds, in which one alone gets through some thousands of keys.
+  if (num_tokens * heads * max_seq_len * dim < 200000) threads = 1;
 
 #pragma omp parallel num_threads(threads)
   {
