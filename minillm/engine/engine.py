@@ -280,17 +280,15 @@ class Engine:
         sequences, logits = self._fork(*self._without_broken(sequences, logits))
         if not sequences:
             return
-        all_logprobs = [
-            None if (top := each.request.params.logprobs) is None else (row, top) for row, each in enumerate(sequences)
-        ]
         tokens = self._sample(sequences, logits)
         now = time.perf_counter()
-        for sequence, token, wanted in zip(sequences, tokens, all_logprobs, strict=True):
+        for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
             if not 0 <= token < logits.shape[-1]:
                 self._fail(sequence.request, self._bad_token(token))
                 continue
             sequence.first_token_at = sequence.first_token_at or now
-            logprobs = None if wanted is None else token_logprobs(logits[wanted[0]], token, wanted[1])
+            num_top = sequence.request.params.logprobs
+            logprobs = None if num_top is None else token_logprobs(logits[row], token, num_top)
             if finish_reason := sequence.push(token, logprobs):
                 self._finish(sequence, finish_reason)
 

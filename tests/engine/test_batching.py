@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -254,3 +255,33 @@ def test_a_scheduler_that_schedules_nothing_is_named() -> None:
 def test_parts_that_do_not_fit_are_refused_by_name(part: str, value: object, message: str) -> None:
     with pytest.raises(MinillmError, match=message):
         LLM("tiny-random", device="cpu", **{part: value})
+
+
+def test_an_abort_amid_a_prefill_publishes_nothing_that_was_not_computed() -> None:
+    config = EngineConfig(device="cpu", max_num_batched_tokens=24, debug=True)
+    engine = Engine("tiny-random", config)
+    events: list[Event] = []
+    request_id = engine.add_request(prompt(100), GREEDY, events.append)
+    engine.step()
+    engine.step()  # 48 of 100 tokens
+    assert engine.abort(request_id)
+    assert not engine.abort(request_id)
+    assert engine.kv.usage().referenced == 0
+    (output,) = run(engine, [(prompt(100), GREEDY)])
+    assert output.cached_tokens == 48
+    assert_close(output, LLM("tiny-random", device="cpu").generate(prompt(100), GREEDY))
+    assert events == []
+
+
+def test_aborts_from_another_thread_come_between_steps() -> None:
+    engine = Engine("tiny-random", EngineConfig(device="cpu", debug=True))
+    long = SamplingParams(temperature=0, max_tokens=1000, ignore_eos=True)
+    names = [engine.add_request(prompt(20, start=i), long, lambda event: None) for i in range(8)]
+    thread = threading.Thread(target=lambda: [engine.abort(name) for name in names])
+    for _ in range(3):
+        engine.step()
+    thread.start()
+    while engine.has_unfinished:
+        engine.step()
+    thread.join()
+    assert engine.kv.usage().referenced == 0
