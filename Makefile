@@ -11,7 +11,7 @@ TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 NOTEBOOKS = $(wildcard lessons/*.ipynb solutions/*.ipynb exercises/*.ipynb)
 # JupyterLab and the tests find the package's commands first.
 # How long waiting threads spin; see minillm/__init__.py. Set here for programs that load PyTorch first.
-export GOMP_SPINCOUNT ?= 30000
+export GOMP_SPINCOUNT ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## show this list

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # PyTorch's threads wait for each other by spinning. Where something else wants a core as well, long spinning makes
 # the real model several times slower. It has to be set before PyTorch is imported, hence the imports in fixtures.
-os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 settings.register_profile("minillm", parent=settings(), deadline=None)
 settings.load_profile("minillm")

@@ -37,7 +37,7 @@ def test_logits_are_those_of_the_reference(family: str, dtype: torch.dtype, tole
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
 def test_quantized_models_are_those_of_the_reference(quantization: str) -> None:
-    """The C kernels round activations to 8 bits as well, so the two differ, about as much as each from the exact model."""
+    """The C kernels round activations to 8 bits as well, so they differ about as much as each from the exact model."""
     token_ids = torch.randint(0, 300, (33,), generator=torch.Generator().manual_seed(1))
 
     def logits(kernels: TorchKernels | CPUKernels, kind: str | None) -> torch.Tensor:

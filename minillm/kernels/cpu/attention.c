@@ -5,6 +5,7 @@
 // nothing, and the splits' results are merged in order. So they may be computed one after the other or in parallel,
 // for a lone query or for one among hundreds, and the result is the same to the last bit.
 #include "simd.h"
+#include "threads.h"
 
 enum { KEYS = 64, SPLIT = 256, QUERY_ROWS = 24 };
 
@@ -229,6 +230,42 @@ static void write_result(const Context *c, const Queries *q, char *states, long 
 
 // ---- A batch -------------------------------------------------------------------------------------------------------
 
+// A batch, and how its work is cut. An item is a few queries of a sequence and one kv head; where items are few, as a
+// decode step's are, each is done in as many parts as it has splits.
+typedef struct {
+  Context c;
+  const float *q, *k, *v, *cosines, *sines;
+  long q_stride, k_stride, v_stride, num, chunks, parts, part_splits, part_bytes, table_stride;
+  const int32_t *starts, *lens, *tables;
+  const int64_t *slots;
+  char *states;  // [items, parts, part_bytes]
+  float *out;
+} Batch;
+
+static Queries item_queries(const Batch *b, long item) {
+  return queries_of(item, b->num, b->chunks, b->c.kv_heads, b->starts, b->lens, b->tables, b->table_stride);
+}
+
+static void token_piece(void *job, long t) {
+  const Batch *b = job;
+  take_in(&b->c, t, b->q + t * b->q_stride, b->k + t * b->k_stride, b->v + t * b->v_stride, b->cosines + t * b->c.dim,
+          b->sines + t * b->c.dim, b->slots[t]);
+}
+
+static void part_piece(void *job, long unit) {
+  const Batch *b = job;
+  Queries some = item_queries(b, unit / b->parts);
+  long split = unit % b->parts * b->part_splits;
+  if (some.num > 0) attend(&b->c, &some, b->states + unit * b->part_bytes, split, split + b->part_splits);
+}
+
+static void item_piece(void *job, long item) {
+  const Batch *b = job;
+  Queries some = item_queries(b, item);
+  if (some.num > 0)
+    write_result(&b->c, &some, b->states + item * b->parts * b->part_bytes, b->parts, b->part_bytes, b->out);
+}
+
 // q: [num_tokens, heads, dim], k and v: [num_tokens, kv_heads, dim], float32, heads contiguous, tokens *_stride numbers
 // apart. cosines, sines: [num_tokens, dim]. The rest: see AttentionMetadata. Returns 0, or -1 if there is no memory.
 int attention(long num_tokens, long num_seqs, long heads, long kv_heads, long dim, long block_size, long table_stride,
@@ -237,42 +274,23 @@ int attention(long num_tokens, long num_seqs, long heads, long kv_heads, long di
               const int32_t *lens, const int32_t *tables, const int64_t *slots, long max_query_len, long max_seq_len,
               float *out, int threads) {
   Context c = {heads, kv_heads, dim, block_size, keys, values, half, ROUND_UP(dim, LANES), NULL};
-  // A work item is a few queries of a sequence and one kv head. Where items are few, so are a decode step's, each is
-  // done in as many parts as it has splits.
   long group = heads / kv_heads, num = QUERY_ROWS / group ? QUERY_ROWS / group : 1;
   long chunks = (max_query_len + num - 1) / num, items = num_seqs * kv_heads * chunks;
-  long parts = items < 8 * threads ? (max_seq_len + SPLIT - 1) / SPLIT : 1, each = parts == 1 ? 1L << 40 : 1;
+  long parts = items < 8 * threads ? (max_seq_len + SPLIT - 1) / SPLIT : 1;
   long part_bytes = MIN(num, max_query_len) * group * state_bytes(&c);
   long query_bytes = num_tokens * heads * c.padded * 4;
   char *scratch = aligned_alloc(BYTES, ROUND_UP(query_bytes + items * parts * part_bytes, BYTES) + BYTES);
   if (!scratch) return -1;
   c.queries = (float *)scratch;
   memset(scratch, 0, query_bytes);
+  Batch batch = {c,        q,        k,     v,      cosines, sines,  q_stride, k_stride,
+                 v_stride, num,      chunks, parts, parts == 1 ? 1L << 40 : 1, part_bytes, table_stride,
+                 starts,   lens,     tables, slots, scratch + query_bytes, out};
   // To wake the other threads takes microseconds, in which one alone gets through some thousands of keys.
   if (num_tokens * heads * max_seq_len * dim < 200000) threads = 1;
-
-#pragma omp parallel num_threads(threads)
-  {
-#pragma omp for
-    for (long t = 0; t < num_tokens; t++)
-      take_in(&c, t, q + t * q_stride, k + t * k_stride, v + t * v_stride, cosines + t * dim, sines + t * dim,
-              slots[t]);
-
-#pragma omp for schedule(dynamic)
-    for (long unit = 0; unit < items * parts; unit++) {
-      Queries some = queries_of(unit / parts, num, chunks, kv_heads, starts, lens, tables, table_stride);
-      char *states = scratch + query_bytes + unit * part_bytes;
-      long split = unit % parts * each;
-      if (some.num > 0) attend(&c, &some, states, split, split + each);
-    }
-
-#pragma omp for
-    for (long item = 0; item < items; item++) {
-      Queries some = queries_of(item, num, chunks, kv_heads, starts, lens, tables, table_stride);
-      if (some.num > 0)
-        write_result(&c, &some, scratch + query_bytes + item * parts * part_bytes, parts, part_bytes, out);
-    }
-  }
+  in_parallel(threads, num_tokens, token_piece, &batch);
+  in_parallel(threads, items * parts, part_piece, &batch);
+  in_parallel(threads, items, item_piece, &batch);
   long end = starts[num_seqs];  // what's left are padding rows
   memset(out + end * heads * dim, 0, (num_tokens - end) * heads * dim * 4);
   free(scratch);

@@ -1,7 +1,7 @@
 """Compiles the C kernels of this folder at first use, with the system's compiler, for the processor at hand.
 
 The result is kept in `minillm_home()/kernels` under a hash of all that went into it, so it's compiled once (a second
-or two). The kernels run on PyTorch's own OpenMP threads: a second set would spin against the first.
+or two). The kernels have threads of their own, see threads.c.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import functools
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from minillm.weights import minillm_home
 
 SOURCES = Path(__file__).parent
-FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
+FLAGS = (
+    "-O3",
+    "-pthread",
+    "-std=gnu11",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wno-psabi",
+)
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,10 @@ class Library:
     Attributes:
         path: the shared library.
         functions: as ctypes has them, under their names in C.
-        parallel: whether they run on several threads.
     """
 
     path: Path
     functions: ctypes.CDLL
-    parallel: bool
 
 
 @functools.cache
@@ -68,15 +71,11 @@ def _build_and_load(extra_flags: tuple[str, ...]) -> Library | str:
         return "No C compiler was found. Install gcc or clang (on Debian and Ubuntu: apt install gcc)."
     try:
         version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
-        openmp = _pytorchs_openmp()
-        parallel = _openmp_flags(version, openmp)
-        flags = (*FLAGS, *extra_flags, *_machine_flags(), *parallel)
+        flags = (*FLAGS, *extra_flags, *_machine_flags())
         path = minillm_home() / "kernels" / f"{_digest(compiler, version, *flags)}.so"
         if not path.exists():
             _compile(compiler, flags, path)
-        if openmp is not None:
-            ctypes.CDLL(openmp, mode=ctypes.RTLD_GLOBAL)  # the library's GOMP_… are looked up among these
-        return Library(path, ctypes.CDLL(str(path)), parallel=bool(parallel))
+        return Library(path, ctypes.CDLL(str(path)))
     except subprocess.CalledProcessError as error:
         return f"{compiler} could not compile the CPU kernels: {_first_error(error.stderr)}"
     except OSError as error:
@@ -91,9 +90,8 @@ def _compile(compiler: str, flags: tuple[str, ...], path: Path) -> None:
         run = functools.partial(subprocess.run, cwd=folder, check=True, capture_output=True, text=True)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda source: run([compiler, *flags, "-c", source]), sources))
-        # Linked without -fopenmp, which would bring in the compiler's OpenMP library beside PyTorch's.
-        undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        run([compiler, "-shared", *undefined, "-o", "kernels.so", *(f"{Path(name).stem}.o" for name in sources)])
+        objects = [f"{Path(name).stem}.o" for name in sources]
+        run([compiler, "-shared", "-pthread", "-o", "kernels.so", *objects, "-lm"])
         os.replace(Path(folder, "kernels.so"), path)
 
 
@@ -114,25 +112,6 @@ def _processor() -> str:
 
 def _machine_flags() -> tuple[str, ...]:
     return ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
-
-
-def _openmp_flags(version: str, openmp: str | None) -> tuple[str, ...]:
-    """GCC's calls are served by any OpenMP library, Clang's by LLVM's and Intel's only: otherwise one thread it is."""
-    if openmp is None:
-        return ()
-    if "clang" not in version:
-        return ("-fopenmp",)
-    return () if "libgomp" in openmp else ("-Xclang", "-fopenmp")
-
-
-def _pytorchs_openmp() -> str | None:
-    """The OpenMP library that PyTorch loaded into this process."""
-    try:  # the files mapped into memory
-        maps = Path("/proc/self/maps").read_text(errors="replace")
-        names = re.findall(r"(/.*/lib(?:g|i)?omp\d?[-.][^/]*)$", maps, re.MULTILINE)
-    except OSError:  # no Linux
-        names = [str(path) for path in Path(torch.__file__).parent.glob("lib/lib*omp*.dylib")]
-    return names[0] if names else None
 
 
 def _first_error(output: str) -> str:

@@ -7,6 +7,7 @@
 // The numbers of a dot product are always added in the same order, whatever the number of rows and wherever in the
 // batch a row stands: so a request's result doesn't depend on its neighbours, not even in the last bit.
 #include "simd.h"
+#include "threads.h"
 
 enum kind { F32, BF16, INT8, INT4 };
 
@@ -27,6 +28,7 @@ typedef struct {
   long x_bytes;       // of a row
   float *x_scales;    // INT8: [n]. INT4: see pack_int4
   int32_t *x_sums;    // INT8: [n], sum of the row's whole numbers
+  long block_rows;    // rows of weights in a piece of work
 } Product;
 
 // A tile, rows of weights by rows of x, has as many dot products as a vector has lanes: so one sum_each finishes them
@@ -224,7 +226,20 @@ INLINE void block(const Product *p, enum kind kind, long begin, long end) {
   if (row < p->n) tiles(p, kind, 1, row, begin, end);
 }
 
-#define BLOCK_BYTES 262144  // of weights: they stay in a core's second cache while all rows of x pass by
+enum { BLOCK_BYTES = 262144 };  // of weights: they stay in a core's second cache while all rows of x pass by
+
+static void pack_piece(void *job, long index) { pack_row(job, index); }
+
+static void block_piece(void *job, long index) {
+  const Product *p = job;
+  long begin = index * p->block_rows, end = MIN(begin + p->block_rows, p->out);
+  switch (p->kind) {
+    case F32: block(p, F32, begin, end); break;
+    case BF16: block(p, BF16, begin, end); break;
+    case INT8: block(p, INT8, begin, end); break;
+    case INT4: block(p, INT4, begin, end); break;
+  }
+}
 
 // One argument that holds them all, since ctypes would take two microseconds to convert a dozen. Returns 0, or -1 if
 // there is no memory.
@@ -240,21 +255,10 @@ int linear(const void *arguments) {
   p.x_sums = (int32_t *)p.x_scales + p.n;
   memset(p.x_scales, 0, p.n * scale_bytes);
   int threads = p.n * p.in * p.out < 100000 ? 1 : p.threads;  // to wake the others takes microseconds
-
-#pragma omp parallel for num_threads(threads) if (p.n > 4)
-  for (long row = 0; row < p.n; row++) pack_row(&p, row);
-
-  long rows = MIN(BLOCK_BYTES / p.row_bytes + 1, p.out / (threads * 4L) + 1), size = ROUND_UP(rows, LANES);
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (long begin = 0; begin < p.out; begin += size) {
-    long end = MIN(begin + size, p.out);
-    switch (p.kind) {
-      case F32: block(&p, F32, begin, end); break;
-      case BF16: block(&p, BF16, begin, end); break;
-      case INT8: block(&p, INT8, begin, end); break;
-      case INT4: block(&p, INT4, begin, end); break;
-    }
-  }
+  in_parallel(p.n > 4 ? threads : 1, p.n, pack_piece, &p);
+  long rows = MIN(BLOCK_BYTES / p.row_bytes + 1, p.out / (threads * 4L) + 1);
+  p.block_rows = ROUND_UP(rows, LANES);
+  in_parallel(threads, (p.out + p.block_rows - 1) / p.block_rows, block_piece, &p);
   free(p.x);
   return 0;
 }
