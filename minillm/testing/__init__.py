@@ -1,5 +1,6 @@
 """Conformance suites: what your own component must do before it serves requests, one line per behavior."""
 
+from minillm.testing.attention_backends import check_attention_backend
 from minillm.testing.block_allocators import check_block_allocator
 from minillm.testing.prefix_caches import check_prefix_cache
 from minillm.testing.report import Behavior, Case, CheckFailed, Report, ReportFailedError, run_cases
@@ -12,6 +13,7 @@ __all__ = [
     "CheckFailed",
     "Report",
     "ReportFailedError",
+    "check_attention_backend",
     "check_block_allocator",
     "check_prefix_cache",
     "check_sampler",
