@@ -11,24 +11,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 # Before PyTorch is loaded: its threads (GNU OpenMP's) spin while they wait for each other, and where something else
-# wants a core, each spins away the time that the other needs. A forward pass of 85 tokens (SmolLM2-135M, float32, two
-# cores of an AMD EPYC, one run each) took, in seconds:
-#
-#                            quiet    one busy process    several, some with threads of their own
-#   default, or ACTIVE       0.23     0.74                2.7 to 4.4
-#   GOMP_SPINCOUNT=30000     0.23     0.90                not measured (1.1 to 1.5 with 10000)
-#   OMP_WAIT_POLICY=PASSIVE  0.35     0.39                0.45 to 1.1
-#
-# So this bounds the worst case and costs nothing on a quiet machine; PASSIVE is the better choice on a busy one.
-os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+# wants a core, each spins away the time that the other needs: a step of 10 ms took over 100 beside one busy process.
+# The engine's own kernels have threads that nobody waits for (kernels/cpu/threads.c); this is for what is left to
+# PyTorch. On a quiet machine it makes no difference that could be measured (SmolLM2 in float32, 1 and 85 tokens).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
-    from minillm.engine import LLM, AsyncEngine, Engine, EngineConfig, OutputChunk, RequestOutput
+    from minillm.engine import LLM, AsyncEngine, EmbeddingModel, Engine, EngineConfig, OutputChunk, RequestOutput
     from minillm.sampling import SamplingParams
 
 __all__ = [
     "LLM",
     "AsyncEngine",
+    "EmbeddingModel",
     "Engine",
     "EngineConfig",
     "OutputChunk",

@@ -39,5 +39,9 @@ class EngineOverloadedError(MinillmError):
     """The engine has more requests than it may keep waiting; try again later."""
 
 
+class RequestAbortedError(MinillmError):
+    """The request was aborted; what it had got so far is all there is."""
+
+
 class EngineStoppedError(MinillmError):
     """The engine ended before the request was complete."""

@@ -20,7 +20,7 @@ def simulate(
     budget: int = 48,
     max_num_seqs: int = 8,
     cached_blocks: bool = True,
-    limit: int = 10_000,
+    limit: int = 2_000,
     abort: int | None = None,
 ) -> Tracer:
     """Requests of two tenants with a shared beginning, one every other step; number `abort` (to 3) leaves in step 6."""

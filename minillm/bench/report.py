@@ -18,6 +18,7 @@ from minillm.bench.quality import measure_quality
 from minillm.bench.workloads import SEED, TEXT, Workload, build_workload
 from minillm.engine import LLM
 from minillm.engine.engine import Engine
+from minillm.engine.loading import resolve_dtype
 from minillm.lab.scoreboard import hardware, high_water_mark_bytes, versions
 
 
@@ -58,6 +59,7 @@ def measure(
     *,
     batch_size: int | None = None,
     against: str | None = None,
+    against_dtype: str | None = None,
     repeat: int = 1,
     progress: Progress = lambda _: None,
     **settings: Any,
@@ -69,6 +71,7 @@ def measure(
         model: as in `LLM`.
         batch_size: see `build_workload`.
         against: "transformers" runs the same requests through it as well.
+        against_dtype: what it computes in; the engine's dtype if not given.
         repeat: how often; the median counts.
         progress: is called with a line of text now and then.
         settings: of the engine.
@@ -99,7 +102,8 @@ def measure(
         progress("Reading a text with these weights and with float32 ones")
         content["quality"] = asdict(measure_quality(engine, text_token_ids))
     if against is not None:
-        dtype, device = engine.model.dtype, engine.model.device
+        device = engine.model.device
+        dtype = resolve_dtype(against_dtype, device) if against_dtype else engine.model.dtype
         del engine  # its memory is the other's
         _compare(content, results, Transformers(model, dtype, device), progress)
     return Report(content)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from minillm.engine.engine import Engine, Event
 from minillm.engine.request import Request, RequestOutput
-from minillm.errors import EngineStoppedError, MinillmError
+from minillm.errors import EngineStoppedError, InvalidRequestError, MinillmError
 from minillm.sampling import SamplingParams
 
 log = logging.getLogger("minillm.engine")
@@ -64,9 +64,14 @@ class AsyncEngine:
                 self.engine.add_request(
                     prompt_token_ids, params, deliver, request_id=name, tenant=tenant, extra_keys=extra_keys
                 )
-            except MinillmError as error:
+            except Exception as error:  # a part that was plugged in may raise anything
+                if not isinstance(error, MinillmError):
+                    log.exception("A request could not be added")
+                    error = MinillmError(f"The engine could not take the request ({type(error).__name__}: {error}).")
                 deliver(error)
 
+        if name in self._names:
+            raise InvalidRequestError(f"There is a request {name!r} already.", "request_id")
         self.engine.check_request(prompt_token_ids, params)
         self._names.add(name)
         self._submit(add)
@@ -75,6 +80,7 @@ class AsyncEngine:
             while left:
                 event = await events.get()
                 if isinstance(event, MinillmError):
+                    left = 0  # an error ends all of its outputs
                     raise event
                 left -= isinstance(event, RequestOutput)
                 yield event
@@ -100,23 +106,27 @@ class AsyncEngine:
             The requests that weren't complete, with the tokens they had got.
         """
         with self._wake:
-            self._closing = True
-            self._stop_at = time.monotonic() + timeout
-            self._wake.notify()
+            if not self._closing:
+                self._closing, self._stop_at = True, time.monotonic() + timeout
+                self._wake.notify()
         self._thread.join()
         left, self._left = self._left, []
         return left
 
     def _work(self) -> None:
-        while self._wait_for_work():
-            try:
-                while self._inbox:
-                    self._inbox.popleft()()
-                if self.engine.has_unfinished:
-                    self.engine.step()
-            except Exception:  # a part that was plugged in may raise anything
-                log.exception("A step failed")
-                self.engine.fail_all(MinillmError("The engine failed; its log says why."))
+        try:
+            while self._wait_for_work():
+                try:
+                    while self._inbox:
+                        self._inbox.popleft()()
+                    if self.engine.has_unfinished:
+                        self.engine.step()
+                except Exception:  # a part that was plugged in may raise anything
+                    log.exception("A step failed")
+                    self.engine.fail_all(MinillmError("The engine failed; its log says why."))
+        finally:
+            with self._wake:  # whatever happened: nobody waits for a thread that has ended
+                self._closing = True
         # Others may use the same engine: what they wait for goes on.
         self._left = self.engine.fail_all(stopped(), only=set(self._names))
 

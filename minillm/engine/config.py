@@ -54,12 +54,15 @@ class EngineConfig:
         MinillmError: naming the first setting that's out of its range.
         """
         for name in (
+            "num_blocks",
             "max_model_len", "block_size", "kv_cache_memory", "max_num_seqs", "max_num_batched_tokens",
             "max_num_waiting", "aging_steps",
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise MinillmError(f"{name} is {value!r}; expected a whole number from 1.")
+        if self.num_blocks is not None and self.kv_cache_memory is not None:
+            raise MinillmError("num_blocks and kv_cache_memory both give the size of the KV cache; give one of them.")
         if self.num_blocks is not None and self.num_blocks < 2:
             raise MinillmError(f"num_blocks is {self.num_blocks}; expected at least 2, since block 0 is padding.")
         if self.block_size & (self.block_size - 1) or self.block_size > 256:

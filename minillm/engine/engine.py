@@ -24,9 +24,16 @@ from minillm.engine.request import FinishReason, OutputChunk, Request, RequestMe
 from minillm.engine.runner import ForwardBatch
 from minillm.engine.scheduler import SchedulerOutput
 from minillm.engine.trace import Tracer
-from minillm.errors import EngineOverloadedError, EngineStoppedError, InvalidRequestError, MinillmError
+from minillm.errors import (
+    EngineOverloadedError,
+    EngineStoppedError,
+    InvalidRequestError,
+    MinillmError,
+    RequestAbortedError,
+)
 from minillm.sampling import SamplingMetadata, SamplingParams, TokenLogprobs, adjust_logits, token_logprobs, uniform
 from minillm.sampling.random import derive_seed, fresh_seed
+from minillm.structured import GrammarCompiler, Matcher, mask_logits
 from minillm.text import Detokenizer, StopStrings
 
 log = logging.getLogger("minillm.engine")
@@ -34,6 +41,9 @@ log = logging.getLogger("minillm.engine")
 Event: TypeAlias = OutputChunk | RequestOutput | MinillmError
 """What a request gets: chunks, then its output; or an error, which ends it."""
 OnEvent: TypeAlias = Callable[[Event], None]
+Send: TypeAlias = Callable[["_Sequence", Event], None]
+CHILD_MARK = "#"
+"""Stands between a request's id and the number of one of its n outputs."""
 
 
 @dataclass(eq=False)
@@ -51,16 +61,17 @@ class _Sequence:
     first_scheduled_at: float | None = None
     first_token_at: float | None = None
     is_forked: bool = False
+    matcher: Matcher | None = None
     pieces: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
 
-    def push(self, token_id: int, logprobs: TokenLogprobs | None) -> FinishReason | None:
+    def push(self, token_id: int, logprobs: TokenLogprobs | None, send: Send) -> FinishReason | None:
         """Appends a token, sends the text that it completes, and tells whether it was the last."""
         request = self.request
         request.token_ids.append(token_id)
         text, stopped = self.stops.push(self.detokenizer.push(token_id))
         finish_reason: FinishReason | None = None
-        if stopped or token_id in self.end_token_ids:
+        if stopped or token_id in self.end_token_ids or (self.matcher is not None and self.matcher.is_complete):
             finish_reason = "stop"
         elif request.num_tokens >= request.max_num_tokens:
             finish_reason = "length"
@@ -71,10 +82,24 @@ class _Sequence:
         self.pieces.append(text)
         if logprobs is not None:
             self.logprobs.append(logprobs)
-        self.on_event(
-            OutputChunk(text, [token_id], finish_reason, None if logprobs is None else [logprobs], self.index)
-        )
+        send(self, OutputChunk(text, [token_id], finish_reason, None if logprobs is None else [logprobs], self.index))
         return finish_reason
+
+    def push_rest(self, finish_reason: FinishReason, send: Send) -> None:
+        """Sends what was held back, where the output ends without a last token."""
+        rest, _ = self.flush()
+        self.pieces.append(rest)
+        send(self, OutputChunk(rest, [], finish_reason, None, self.index))
+
+    def push_forced(self, send: Send) -> FinishReason | None:
+        """Appends the tokens between which the grammar leaves no choice: the model needn't be asked for them."""
+        if self.matcher is None or self.request.params.logprobs is not None:  # which only the model knows
+            return None
+        for token_id in self.matcher.forced_tokens():
+            finish_reason = self.push(token_id, None, send) if self.matcher.accept(token_id) else None
+            if finish_reason or self.matcher.error:
+                return finish_reason
+        return None
 
     def flush(self) -> tuple[str, bool]:
         """The text that was held back, and whether a stop string turned up in it."""
@@ -108,6 +133,7 @@ class Engine:
         config: the settings, with every None resolved.
         model, tokenizer, kv, scheduler, sampler, runner: the parts, see `minillm.engine.parts`.
         fingerprint: a hash over everything that can change the output's numbers.
+        grammars: compiles what `SamplingParams.grammar` describes.
         metrics: what the engine measured of itself.
         tracer: what it did in each of the last steps.
     """
@@ -129,6 +155,7 @@ class Engine:
         self.model, self.tokenizer = built.model, built.tokenizer
         self.kv, self.scheduler, self.sampler, self.runner = built.kv, built.scheduler, built.sampler, built.runner
         self.max_model_len = built.max_model_len
+        self.grammars = GrammarCompiler(built.tokenizer, built.model.config.vocab_size)
         self.metrics, self.tracer = EngineMetrics(), Tracer(fingerprint=built.fingerprint)
         self._lock = threading.RLock()
         self._sequences: dict[str, _Sequence] = {}
@@ -136,6 +163,8 @@ class Engine:
         self._arrivals = itertools.count()
         self._steps = itertools.count()
         self._idle_steps = 0
+        self._in_step = False
+        self._to_abort: set[str] = set()
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -168,6 +197,7 @@ class Engine:
         """
         prompt = list(prompt_token_ids)
         self.check_request(prompt, params)
+        matcher = None if params.grammar is None else self.grammars.matcher(params.grammar)
         with self._lock:
             waiting, limit = self.scheduler.num_waiting, self.config.max_num_waiting
             if limit is not None and waiting >= limit:
@@ -176,6 +206,14 @@ class Engine:
             request_id = request_id or f"request-{arrival}"
             if request_id in self._groups:
                 raise InvalidRequestError(f"There is a request {request_id!r} already.", "request_id")
+            if CHILD_MARK in request_id:
+                raise InvalidRequestError(
+                    f"request_id is {request_id!r}; {CHILD_MARK!r} in it is the engine's own.", "request_id"
+                )
+            if not isinstance(tenant, str):
+                raise InvalidRequestError(f"tenant is {tenant!r}; expected a string.", "tenant")
+            if not isinstance(extra_keys, tuple) or not all(isinstance(key, str) for key in extra_keys):
+                raise InvalidRequestError(f"extra_keys is {extra_keys!r}; expected a tuple of strings.", "extra_keys")
             request = Request(
                 request_id=request_id,
                 prompt_token_ids=prompt,
@@ -188,12 +226,13 @@ class Engine:
             )
             self.scheduler.add(request)
             self._groups[request_id] = []
-            self._track(request, request_id, 0, on_event, time.perf_counter())
+            self._track(request, request_id, 0, on_event, time.perf_counter()).matcher = matcher
         return request_id
 
     def check_request(self, prompt: Sequence[int], params: SamplingParams) -> None:
         """Raises:
-        InvalidRequestError: if the request can't be served, whatever the engine's load.
+        InvalidRequestError: if the request can't be served, whatever the engine's load. A grammar is compiled for
+            that, which can take seconds; the next time it's there already.
         """
         vocab_size = self.model.config.vocab_size
         if not prompt:
@@ -210,24 +249,32 @@ class Engine:
             raise InvalidRequestError(
                 f"logit_bias names token {bad[0]}; the vocabulary has the tokens 0 to {vocab_size - 1}.", "logit_bias"
             )
+        if params.grammar is not None:
+            self.grammars.matcher(params.grammar)
 
     def abort(self, request_id: str) -> bool:
-        """Ends a request between two steps, wherever it is; False if it was over already."""
+        """Ends a request between two steps, wherever it is; False if it was over already.
+
+        Its reader gets a `RequestAbortedError`.
+        """
         with self._lock:
-            members = list(self._groups.get(request_id, ()))
-            for member in members:
-                self._forget(self._sequences[member], "abort")
-            if members:
+            members = [self._sequences[member] for member in self._groups.get(request_id, ())]
+            if members and self._in_step:  # called by an event's receiver, say: it waits for the end of the step
+                self._to_abort.add(request_id)
+            elif members:
+                for member in members:
+                    self._forget(member, "abort")
+                self._send(members[0], RequestAbortedError(f"The request {request_id!r} was aborted."))
                 self.metrics.set_gauges(self.scheduler.num_running, self.scheduler.num_waiting, self.kv.usage())
             return bool(members)
 
     def fail_all(self, error: MinillmError, only: Collection[str] | None = None) -> list[Request]:
         """Ends every request, or `only` those with these ids, with this error; returns them as far as they came."""
         with self._lock:
-            requests = [each.request for each in self._sequences.values() if only is None or each.group in only]
-            for request in requests:
-                self._fail(request, error)
-            return requests
+            sequences = [each for each in self._sequences.values() if only is None or each.group in only]
+            for sequence in sequences:
+                self._fail(sequence.request, error)
+            return [sequence.request for sequence in sequences]
 
     @property
     def has_unfinished(self) -> bool:
@@ -239,26 +286,36 @@ class Engine:
     def step(self) -> int:
         """Lets every scheduled request take its next tokens; returns how many tokens were computed."""
         with self._lock:
-            begin = time.perf_counter()
-            output = self.scheduler.schedule()
-            trace = self.tracer.begin(next(self._steps), begin, output, self.scheduler, self.kv)
-            for item in output.scheduled:
-                sequence = self._sequences[item.request.request_id]
-                sequence.first_scheduled_at = sequence.first_scheduled_at or begin
-            batch = self.runner.build(output) if output.scheduled else None
-            scheduled_at = forward_at = time.perf_counter()
-            if batch is not None:
-                logits = self._forward(batch, output)
-                forward_at = time.perf_counter()
-                if logits is not None:
-                    self.scheduler.update(output)
-                    self._take_tokens(batch.sampled, logits)
-            for request in output.outgrown:  # larger than the whole pool
-                self._finish(self._sequences[request.request_id], "length")
-            self._check_progress(output)
-            sampled_at = time.perf_counter()
-            self.metrics.on_step(self.tracer.end(trace, scheduled_at, forward_at, sampled_at, self.scheduler))
-            return output.num_tokens
+            self._in_step = True
+            try:
+                return self._step()
+            finally:
+                self._in_step = False
+                while self._to_abort:
+                    self.abort(self._to_abort.pop())
+
+    def _step(self) -> int:
+        begin = time.perf_counter()
+        output = self.scheduler.schedule()
+        trace = self.tracer.begin(next(self._steps), begin, output, self.scheduler, self.kv)
+        for item in output.scheduled:
+            sequence = self._sequences[item.request.request_id]
+            sequence.first_scheduled_at = sequence.first_scheduled_at or begin
+        batch = self.runner.build(output) if output.scheduled else None
+        scheduled_at = forward_at = time.perf_counter()
+        if batch is not None:
+            logits = self._forward(batch, output)
+            forward_at = time.perf_counter()
+            if logits is not None:
+                self._take_results(output, batch.sampled, logits)
+        for request in output.outgrown:  # larger than the whole pool
+            if outgrown := self._sequences.get(request.request_id):
+                outgrown.push_rest("length", self._send)
+                self._finish(outgrown, "length")
+        self._check_progress(output)
+        sampled_at = time.perf_counter()
+        self.metrics.on_step(self.tracer.end(trace, scheduled_at, forward_at, sampled_at, self.scheduler))
+        return output.num_tokens
 
     def _forward(self, batch: ForwardBatch, output: SchedulerOutput) -> Tensor | None:
         """Runs the model. If it fails, so do the requests of this step, and the engine goes on with the others."""
@@ -271,25 +328,39 @@ class Engine:
                 self._fail(item.request, MinillmError(reason))
             return None
 
-    @torch.inference_mode()
-    def _take_tokens(self, requests: list[Request], logits: Tensor) -> None:
-        """Samples a token for each row and passes it on. A row that isn't numbers fails its own request only."""
-        if not requests:
-            return
+    def _take_results(self, output: SchedulerOutput, requests: list[Request], logits: Tensor) -> None:
+        """Counts a step as computed and takes its tokens. If that fails, so do the requests that wait for one."""
         sequences = [self._sequences[request.request_id] for request in requests]
-        sequences, logits = self._fork(*self._without_broken(sequences, logits))
-        if not sequences:
-            return
+        try:
+            # Before anything is published: keys and values that aren't numbers mustn't be found by others.
+            sequences, logits = self._without_broken(sequences, logits)
+            self.scheduler.update(output)
+            if sequences:
+                self._take_tokens(*self._fork(sequences, logits))
+        except Exception as error:  # of a part that was plugged in: the sampler, mostly
+            log.exception("A step's tokens could not be taken")
+            failure = MinillmError(f"The next token could not be chosen ({type(error).__name__}: {error}).")
+            failure.__cause__ = error
+            for sequence in sequences:
+                if sequence.request.num_computed_tokens >= sequence.request.num_tokens:
+                    self._fail(sequence.request, failure)
+
+    @torch.inference_mode()
+    def _take_tokens(self, sequences: list[_Sequence], logits: Tensor) -> None:
+        """Samples a token for each row and passes it on."""
         tokens = self._sample(sequences, logits)
         now = time.perf_counter()
         for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
             if not 0 <= token < logits.shape[-1]:
                 self._fail(sequence.request, self._bad_token(token))
                 continue
+            if sequence.matcher is not None and not sequence.matcher.accept(token):
+                self._fail(sequence.request, self._forbidden_token(token, sequence.matcher))
+                continue
             sequence.first_token_at = sequence.first_token_at or now
             num_top = sequence.request.params.logprobs
             logprobs = None if num_top is None else token_logprobs(logits[row], token, num_top)
-            if finish_reason := sequence.push(token, logprobs):
+            if finish_reason := sequence.push(token, logprobs, self._send) or sequence.push_forced(self._send):
                 self._finish(sequence, finish_reason)
 
     def _sample(self, sequences: list[_Sequence], logits: Tensor) -> list[int]:
@@ -305,7 +376,10 @@ class Engine:
             uniform(each.request.seed, each.request.num_tokens - each.request.num_prompt_tokens) for each in sequences
         ]
         metadata = SamplingMetadata.build(params, uniforms, logits.device)
-        tokens: list[int] = self.sampler.sample(logits if rows is None else torch.stack(rows), metadata).tolist()
+        logits = logits if rows is None else torch.stack(rows)
+        if any(sequence.matcher is not None for sequence in sequences):
+            logits = mask_logits(logits, [sequence.matcher for sequence in sequences])
+        tokens: list[int] = self.sampler.sample(logits, metadata).tolist()
         return tokens
 
     def _without_broken(self, sequences: list[_Sequence], logits: Tensor) -> tuple[list[_Sequence], Tensor]:
@@ -337,7 +411,7 @@ class Engine:
             sequence.is_forked = True
             for index in range(1, parent.params.n):
                 child = Request(
-                    request_id=f"{parent.request_id}#{index}",
+                    request_id=f"{parent.request_id}{CHILD_MARK}{index}",
                     prompt_token_ids=parent.prompt_token_ids,
                     params=parent.params,
                     max_num_tokens=parent.max_num_tokens,
@@ -351,6 +425,7 @@ class Engine:
                 self.scheduler.fork(parent, child)
                 forked = self._track(child, parent.request_id, index, sequence.on_event, sequence.arrived_at)
                 forked.is_forked, forked.first_scheduled_at = True, sequence.first_scheduled_at
+                forked.matcher = None if sequence.matcher is None else sequence.matcher.fork()
                 rows.append(row)
                 all_sequences.append(forked)
         return all_sequences, logits if len(rows) == len(sequences) else logits[rows]
@@ -376,25 +451,39 @@ class Engine:
         return sequence
 
     def _finish(self, sequence: _Sequence, finish_reason: FinishReason) -> None:
-        self._forget(sequence, finish_reason)
-        sequence.on_event(sequence.output(finish_reason))
+        if sequence.request.request_id in self._sequences:
+            self._forget(sequence, finish_reason)
+            self._send(sequence, sequence.output(finish_reason))
 
     def _fail(self, request: Request, error: MinillmError) -> None:
-        sequence = self._sequences.get(request.request_id)
-        if sequence is not None:
-            self._forget(sequence, "error")
-            sequence.on_event(error)
+        """Ends a request, all of its n outputs, with one error."""
+        if sequence := self._sequences.get(request.request_id):
+            for member in list(self._groups[sequence.group]):
+                self._forget(self._sequences[member], "error")
+            self._send(sequence, error)
+
+    def _send(self, sequence: _Sequence, event: Event) -> None:
+        """Hands out an event. A receiver that fails loses its own request and nobody else's."""
+        try:
+            sequence.on_event(event)
+        except Exception:
+            log.exception("The receiver of %s failed", sequence.request.request_id)
+            if sequence.group in self._groups:
+                self._to_abort.add(sequence.group)
 
     def _forget(self, sequence: _Sequence, reason: str) -> None:
         """The one place where a sequence leaves the engine: its blocks go back exactly once."""
         request = sequence.request
-        self.scheduler.finish(request)
-        request.status = RequestStatus.FINISHED
         del self._sequences[request.request_id]
         members = self._groups[sequence.group]
         members.remove(request.request_id)
         if not members:
             del self._groups[sequence.group]
+        try:
+            self.scheduler.finish(request)
+        except Exception:  # one that was plugged in: the others' requests go on
+            log.exception("The scheduler could not let go of %s", request.request_id)
+        request.status = RequestStatus.FINISHED
         self.metrics.on_request_finished(sequence, reason)
         self.tracer.on_finish(request.request_id, reason)
 
@@ -415,4 +504,10 @@ class Engine:
         return MinillmError(
             f"The sampler {type(self.sampler).__name__} chose token {token}; the vocabulary has the tokens 0 to "
             f"{self.model.config.vocab_size - 1}. `minillm.testing.check_sampler` tells what's wrong with it."
+        )
+
+    def _forbidden_token(self, token: int, matcher: Matcher) -> MinillmError:
+        return MinillmError(
+            f"The output can't follow its grammar any further at token {token} ({matcher.error}). Make the grammar "
+            f"simpler; or the sampler {type(self.sampler).__name__} takes tokens whose logits are -inf."
         )

@@ -250,6 +250,10 @@ class LLM:
         ids: list[str] = []
         try:
             for (prompt, params), inbox in zip(requests, inboxes, strict=True):
+                # A whole list may be longer than the queue: then what's in it is worked on first.
+                limit = self.engine.config.max_num_waiting
+                while limit is not None and self.engine.scheduler.num_waiting >= limit:
+                    self.engine.step()
                 ids.append(self.engine.add_request(prompt, params, inbox))
             for inbox in track(inboxes, "Generating"):
                 while not inbox.is_complete:
@@ -264,7 +268,8 @@ class LLM:
         inbox = _Inbox(params.n)
         request_id = self.engine.add_request(prompt, params, inbox)
         try:
-            while inbox.chunks or not inbox.is_complete:
+            # In this order: another thread may run the last step between the two looks.
+            while not inbox.is_complete or inbox.chunks:
                 if inbox.chunks:
                     yield inbox.chunks.popleft()
                 else:

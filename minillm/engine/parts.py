@@ -62,11 +62,21 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
     if config.quantization is not None:
         model.quantize(config.quantization)
     model.kernels = kernels
+    if backend.name == "cpu" and kernels.activation_dtype(dtype) != torch.float32:
+        raise InvalidRequestError(
+            f"The attention backend {backend.name!r} computes in float32, and the kernels {kernels.name!r} in "
+            f"{kernels.activation_dtype(dtype)}: give attention_backend='torch' with them, or dtype='float32'.",
+            "attention_backend",
+        )
+    if kernels.name == "cpu" and dtype == torch.float16:
+        raise InvalidRequestError("The CPU's kernels know float32 and bfloat16, not float16.", "dtype")
     config = _resolved(config, model, model_name, device, dtype)
     fingerprint = _fingerprint(model, tokenizer, config, kernels.name, backend.name)
     num_blocks = cast(int, config.num_blocks)
     allocator = choose("block_allocator", chosen, BlockAllocator, {"default": RefCountingBlockAllocator}, num_blocks)
     prefix_cache: Any = False
+    if not config.enable_prefix_caching and "prefix_cache" in chosen:
+        raise InvalidRequestError("A prefix_cache was given, and enable_prefix_caching=False.", "prefix_cache")
     if config.enable_prefix_caching:
         prefix_cache = choose("prefix_cache", chosen, PrefixCache, {"default": HashPrefixCache})
     kv = KVCacheManager(
@@ -156,9 +166,13 @@ def _arithmetic(
     }
     # The C kernels know the dtypes that CPUs compute with.
     available = has_fast_path(device) and (fast == "triton" or dtype != torch.float16)
+    default = fast if available else "torch"
+    if config.deterministic and isinstance(kernels, TorchKernels) and not isinstance(kernels, RowByRowKernels):
+        raise InvalidRequestError("deterministic=True needs kernels that are: RowByRowKernels, or 'torch'.", "kernels")
     parts: dict[str, object] = {
-        "kernels": kernels or (fast if available else "torch"),
-        "attention_backend": backend or (fast if available else "torch"),
+        "kernels": kernels or default,
+        # PyTorch's kernels compute in the dtype of the weights, the C attention in float32 only.
+        "attention_backend": backend or ("torch" if kernels == "torch" and dtype != torch.float32 else default),
     }
     if config.deterministic and fast == "triton" and parts["kernels"] == "triton":
         # cuBLAS chooses the order of its sums by the shape of the batch.
@@ -218,14 +232,19 @@ def _resolved(
     block_bytes = PagedKVCache.block_bytes(
         shape.num_layers, config.block_size, shape.num_kv_heads, shape.head_dim, dtype
     )
-    num_blocks = config.num_blocks or max(2, (config.kv_cache_memory or _free_memory(device)) // block_bytes)
+    num_blocks = config.num_blocks or (config.kv_cache_memory or _free_memory(device)) // block_bytes
+    if num_blocks < 2:
+        raise MinillmError(
+            f"The KV cache has room for {num_blocks} blocks of {block_bytes:,} bytes; at least 2 are needed. Free some "
+            "memory, or give it more with kv_cache_memory."
+        )
     return dataclasses.replace(
         config,
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
         max_model_len=config.max_model_len or limit,
         num_blocks=num_blocks,
-        kv_cache_memory=num_blocks * block_bytes,
+        kv_cache_memory=None,  # num_blocks tells it
         max_num_seqs=config.max_num_seqs or (256 if on_gpu else 64),
         max_num_batched_tokens=config.max_num_batched_tokens or (8192 if on_gpu else 512),
     )

@@ -221,7 +221,8 @@ class FairScheduler:
             blocks, num_cached_tokens = self.kv.get_computed_blocks(request)
             num_new_tokens = min(request.num_tokens - num_cached_tokens, budget)
             # All of its tokens should fit by now, not just the first chunk, or it would soon be thrown out again.
-            missing = self._num_blocks(request.num_tokens) - len(blocks) - self.kv.num_available_blocks
+            idle = sum(self.kv.allocator.ref_count(block) == 1 for block in blocks)  # counted as available so far
+            missing = self._num_blocks(request.num_tokens) - len(blocks) - (self.kv.num_available_blocks - idle)
             if missing > 0 or not self.kv.allocate_slots(request, num_new_tokens, blocks):
                 return  # and nobody overtakes it, or a stream of small requests would keep a large one out
             self._waiting.remove(request)

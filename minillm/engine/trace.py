@@ -133,7 +133,7 @@ class Tracer:
 
     def __init__(
         self,
-        limit: int = 10_000,
+        limit: int = 2_000,
         *,
         fingerprint: str = "",
         cached_blocks: bool = False,

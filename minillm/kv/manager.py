@@ -192,14 +192,18 @@ class KVCacheManager:
             return False
         if sequence is None:
             sequence = self._admit(request, computed_blocks, idle)
+            try:
+                self._extend(sequence, num_needed)
+            except BaseException:  # an allocator that was plugged in: a request that wasn't admitted holds nothing
+                self.free(request.request_id)
+                raise
         for index in shared:
             old, sequence.blocks[index] = sequence.blocks[index], self._take_block()
             if index * self.block_size < start:
                 # If the old one waits for a copy itself, its contents are still where that one comes from.
                 self._copies[sequence.blocks[index]] = self._copies.get(old, old)
             self._drop(old)
-        while len(sequence.blocks) < num_needed:
-            sequence.blocks.append(self._take_block())
+        self._extend(sequence, num_needed)
         sequence.num_tokens = start + num_new_tokens
         self._check()
         return True
@@ -350,6 +354,10 @@ class KVCacheManager:
         sequence = _Sequence(blocks, len(blocks) * self.block_size, len(blocks), last_hash)
         self._sequences[request.request_id] = sequence
         return sequence
+
+    def _extend(self, sequence: _Sequence, num_blocks: int) -> None:
+        while len(sequence.blocks) < num_blocks:
+            sequence.blocks.append(self._take_block())
 
     def _take_block(self) -> int:
         if self.allocator.num_free_blocks == 0 and self.prefix_cache is not None:

@@ -44,7 +44,7 @@ def load_model(path: Path, dtype: torch.dtype, device: torch.device | str = "cpu
         weights = file.weights(config.num_heads, config.num_kv_heads)
     else:
         config = ModelConfig.from_hf(read_json(path / "config.json"))
-        weights = _safetensors_weights(path)
+        weights = safetensors_weights(path)
     try:
         with torch.device("meta"):
             model = Decoder(config)
@@ -95,7 +95,7 @@ def read_json(path: Path) -> dict[str, object]:
     return content
 
 
-def _safetensors_weights(folder: Path) -> Weights:
+def safetensors_weights(folder: Path) -> Weights:
     index = folder / "model.safetensors.index.json"
     if index.exists():
         weight_map = read_json(index).get("weight_map")

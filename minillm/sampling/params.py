@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 from minillm.errors import InvalidRequestError
+from minillm.structured.grammar import Grammar
 
 MAX_LOGPROBS = 20
 MAX_N = 128
@@ -37,6 +38,8 @@ class SamplingParams:
         ignore_eos: generate on after the model's end-of-text tokens (for measurements).
         n: how many outputs to generate for the prompt, which is computed once for all.
         logprobs: report the log-probability of each token and of this many of the most likely ones (0 to 20).
+        grammar: what the output must match, such as a JSON Schema. It ends where the grammar does, or is cut off by
+            max_tokens and the stops. Not together with ignore_eos.
     """
 
     temperature: float = 1.0
@@ -54,6 +57,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None
     n: int = 1
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         """Checks every field; from here on `stop` and `stop_token_ids` are tuples.
@@ -77,6 +81,10 @@ class SamplingParams:
         if self.logprobs is not None:
             self._check_integer("logprobs", 0, MAX_LOGPROBS)
         self._check_integer("n", 1, MAX_N)
+        self._check("grammar", self.grammar is None or isinstance(self.grammar, Grammar), "a Grammar or None")
+        self._check(
+            "ignore_eos", not (self.ignore_eos and self.grammar), "False: the grammar says where the output ends"
+        )
 
     def _check_logit_bias(self) -> None:
         bias = self.logit_bias

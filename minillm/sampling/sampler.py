@@ -167,8 +167,10 @@ def _draw_likely(logits: Tensor, metadata: SamplingMetadata) -> Tensor:
     k = metadata.top_k.clamp(min=1, max=likely.shape[-1])
     threshold = likely.gather(-1, (k - 1)[:, None])  # tokens as high as the k-th stay
     kept = (metadata.top_k == 0)[:, None] | (likely >= threshold)
-    # The mass that top-p is a share of: of the top k where that's set, else of the whole row.
-    mass = torch.where(metadata.top_k > 0, likely.where(kept, -torch.inf).logsumexp(-1), scaled.logsumexp(-1))
+    # The mass that top-p is a share of: of the top k where that's set, else of the whole row. (The highest is 0, and
+    # log_softmax, unlike logsumexp, adds a row up in the same order whatever is beside it.)
+    mass_of_all = -scaled.log_softmax(-1).amax(-1)
+    mass = torch.where(metadata.top_k > 0, likely.where(kept, -torch.inf).logsumexp(-1), mass_of_all)
     before = (likely.double() - mass[:, None]).exp().where(kept, 0.0).cumsum(dim=-1)
     before = F.pad(before[:, :-1], (1, 0))
     is_cut_off = kept[:, -1] & (metadata.top_k > 0)  # the top k may be more than were looked at

@@ -88,7 +88,7 @@ def test_json_gives_back_the_same_trace(tmp_path: Path, cached_blocks: bool) -> 
     for source in (text, tmp_path / "trace.json"):
         read = Tracer.from_json(source)
         assert read.steps == tracer.steps
-        assert (read.fingerprint, read.limit) == ("simulated", 10_000)
+        assert (read.fingerprint, read.limit) == ("simulated", 2_000)
     assert json.loads(text)["steps"][0]["scheduled"][0]["request_id"] == "request-0"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from minillm.errors import InvalidRequestError, MinillmError
 from minillm.sampling import SamplingParams
+from minillm.structured import Grammar
 
 NAN, INF = math.nan, math.inf
 NOT_NUMBERS: list[Any] = ["0.5", None, True, NAN, INF, -INF, [0.5], 1j]
@@ -31,6 +32,7 @@ WRONG: dict[str, list[Any]] = {
     "ignore_eos": [None, 1, "true"],
     "logprobs": ["3", True, 1.5, NAN, -1, 21],
     "n": [*NOT_INTEGERS, 0, 129],
+    "grammar": ["json_object", {"type": "object"}, True],
 }
 RIGHT: dict[str, list[Any]] = {
     "temperature": [0, 0.0, 1e-9, 2, 1000, np.float32(0.7)],
@@ -48,6 +50,7 @@ RIGHT: dict[str, list[Any]] = {
     "ignore_eos": [True, False],
     "logprobs": [None, 0, 20],
     "n": [1, 128],
+    "grammar": [None, Grammar.json_object(), Grammar.regex("a*")],
 }
 
 

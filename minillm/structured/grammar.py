@@ -1,0 +1,162 @@
+"""What a text has to look like: a JSON Schema, any JSON object, a regular expression or a Lark grammar.
+
+A `Grammar` is only the description, checked as far as that goes without a tokenizer. What llguidance would get wrong
+without a word, or would need too long for, is refused here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from minillm.errors import InvalidRequestError
+
+Kind = Literal["json_schema", "json_object", "regex", "lark"]
+
+MAX_LENGTH = 128 * 1024
+"""Characters of a grammar's text."""
+MAX_DEPTH = 64
+"""How deep objects and lists may be nested in a schema."""
+MAX_LARK_LINES = 500
+"""llguidance follows rules recursively, and some thousands of them overflow its stack."""
+
+_MAPS_OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_NOT_SCHEMAS = ("enum", "const", "default", "examples", "required")
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What an output must match from its first character to its last.
+
+    JSON is written on one line, with ", " and ": " between its parts and keys in the order of the schema, so that a
+    model can neither fill the output with blanks nor be asked for what's certain anyway.
+
+    Attributes:
+        kind: how to read the text.
+        text: a JSON Schema as JSON, a regular expression (of Rust's `regex`: no look-around, no back-references) or
+            a grammar in llguidance's dialect of Lark; "" for json_object.
+    """
+
+    kind: Kind
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        InvalidRequestError: for a text that isn't of this kind, or that is too large, naming the keyword.
+        """
+        if self.kind not in get_args(Kind):
+            raise _refused(f"A grammar's kind is {self.kind!r}; expected one of {', '.join(get_args(Kind))}.")
+        if not isinstance(self.text, str) or bool(self.text) == (self.kind == "json_object"):
+            raise _refused(f"A grammar of kind {self.kind!r} can't be the text {self.text!r:.80}.")
+        if len(self.text) > MAX_LENGTH:
+            raise _refused(f"The grammar has {len(self.text)} characters; at most {MAX_LENGTH} are taken. Shorten it.")
+        if self.kind == "lark" and (self.text.count("\n") >= MAX_LARK_LINES or "%json" in self.text):
+            raise _refused(f"A Lark grammar may have {MAX_LARK_LINES} lines and no %json; use a JSON Schema for that.")
+        if self.kind == "json_schema":
+            object.__setattr__(self, "text", json.dumps(_checked_schema(self.text)))
+
+    @classmethod
+    def json_schema(cls, schema: Mapping[str, Any] | bool) -> Grammar:
+        """JSON that a JSON Schema (draft 2020-12) takes as valid.
+
+        Raises:
+            InvalidRequestError: for a schema that can't be honoured, naming the keyword.
+        """
+        try:
+            return cls("json_schema", json.dumps(schema, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, InvalidRequestError):
+                raise
+            raise _refused(f"The schema isn't JSON ({error}).") from error
+
+    @classmethod
+    def json_object(cls) -> Grammar:
+        """Any JSON object."""
+        return cls("json_object")
+
+    @classmethod
+    def regex(cls, pattern: str) -> Grammar:
+        """A text that a regular expression matches as a whole."""
+        return cls("regex", pattern)
+
+    @classmethod
+    def lark(cls, text: str) -> Grammar:
+        """A text of the language that a context-free grammar describes, from its rule `start`."""
+        return cls("lark", text)
+
+    def subschemas(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every schema inside a JSON Schema with its path, itself first; nothing for the other kinds."""
+        return _walk(json.loads(self.text)) if self.kind == "json_schema" else iter(())
+
+
+def _checked_schema(text: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _refused(f"The schema isn't JSON ({error}).") from error
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, dict):
+        raise _refused(f"A JSON Schema is an object, such as {{'type': 'object'}}; got {text:.80}.")
+    if _depth(schema) > MAX_DEPTH:
+        raise _refused(f"The schema is nested more than {MAX_DEPTH} levels deep. Put parts of it into $defs.")
+    for path, part in _walk(schema):
+        _check_subschema(path, part)
+    return schema
+
+
+def _check_subschema(path: str, schema: dict[str, Any]) -> None:
+    """Refuses what llguidance takes, but doesn't do in the way that the standard says."""
+
+    def refuse(keyword: str, why: str) -> None:
+        raise _refused(f"The keyword {keyword!r} at {path} can't be honoured: {why}.")
+
+    if schema.get("uniqueItems") is False:  # asks for nothing
+        del schema["uniqueItems"]
+    reference = schema.get("$ref", "#")
+    if not isinstance(reference, str) or (reference != "#" and not reference.startswith("#/")):
+        refuse("$ref", f"{reference!r:.80} is no path in the schema, such as '#/$defs/name'")
+    for keyword in ("$id", "$anchor", "x-guidance"):
+        if keyword in schema:
+            refuse(keyword, "references are paths, such as '#/$defs/name', and nothing else can be set in a schema")
+    if isinstance(schema.get("items"), list):
+        refuse("items", "a list of schemas is called prefixItems since draft 2020-12")
+    at_least, required = schema.get("minProperties", 0), schema.get("required", ())
+    # A model may write a key twice, which counts as one.
+    if not isinstance(at_least, int) or at_least > (len(set(map(str, required))) if isinstance(required, list) else 0):
+        refuse("minProperties", "it asks for more properties than `required` names")
+
+
+def _walk(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    left: list[tuple[str, Any]] = [("#", schema)]
+    while left:
+        path, part = left.pop()
+        if isinstance(part, list):
+            left += [(f"{path}/{index}", each) for index, each in enumerate(part)]
+        elif isinstance(part, dict):
+            yield path, part
+            for key, value in part.items():
+                if key in _MAPS_OF_SCHEMAS and isinstance(value, dict):
+                    left += [(f"{path}/{key}/{name}", each) for name, each in value.items()]
+                elif key not in _NOT_SCHEMAS:
+                    left.append((f"{path}/{key}", value))
+
+
+def _depth(value: Any) -> int:
+    deepest, left = 0, [(value, 1)]
+    while left:
+        part, depth = left.pop()
+        if isinstance(part, dict | list):
+            deepest = max(deepest, depth)
+            left += [(each, depth + 1) for each in (part.values() if isinstance(part, dict) else part)]
+    return deepest
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, "grammar")
