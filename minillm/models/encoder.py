@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.errors import UnsupportedModelError, WeightsError
-from minillm.models.loader import safetensors_weights, read_json
+from minillm.models.loader import read_json, safetensors_weights
 
 Pooling = Literal["mean", "cls"]
 
