@@ -96,6 +96,11 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def safetensors_weights(folder: Path) -> Weights:
+    """Yields the names (less a leading "model.") and tensors of a folder's safetensors, of one file or of shards.
+
+    Raises:
+        WeightsError: for files that are missing or damaged.
+    """
     index = folder / "model.safetensors.index.json"
     if index.exists():
         weight_map = read_json(index).get("weight_map")
