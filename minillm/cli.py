@@ -1,4 +1,4 @@
-"""The command `minillm`: chat, generate, bench, weights, doctor, lab.
+"""The command `minillm`: chat, generate, serve, bench, weights, doctor, lab.
 
 Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done
 (one sentence says why), 2 the command line is wrong, 130 stopped with Ctrl-C.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -47,6 +47,15 @@ Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the output; may be given several times.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto for the device's best.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")]
+
+
+def _known_quantization(value: str | None) -> str | None:
+    if value not in (None, "int8", "int4"):
+        raise typer.BadParameter(f"--quantization is {value!r}; choose int8 or int4.")
+    return value
+
+
+Quantization = Annotated[str | None, typer.Option(help="Weights in int8 or int4.", callback=_known_quantization)]
 
 
 def main() -> None:
@@ -89,12 +98,13 @@ def generate(
     stop: Stop = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object when it's done.")] = False,
     dtype: Dtype = "auto",
+    quantization: Quantization = None,
     device: Device = "auto",
 ) -> None:
     """Continue a text. It is printed as it's made."""
     params = _params(max_tokens, temperature, top_k, top_p, seed, stop)
     text = _decoded(sys.stdin.read() if prompt == "-" else prompt)
-    llm = _load(model, dtype, device)
+    llm = _load(model, dtype, quantization, device)
     if as_json:
         output = llm.generate(text, params)
         content = dataclasses.asdict(output) | {"model": llm.model_name, "fingerprint": llm.fingerprint}
@@ -113,11 +123,12 @@ def chat(
     top_p: TopP = 0.9,
     seed: Seed = None,
     dtype: Dtype = "auto",
+    quantization: Quantization = None,
     device: Device = "auto",
 ) -> None:
     """Talk to the model. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /reset begins anew."""
     params = _params(max_tokens, temperature, top_k, top_p, seed, None)
-    llm = _load(model, dtype, device)
+    llm = _load(model, dtype, quantization, device)
     beginning = [{"role": "system", "content": _decoded(system)}] if system else []
     history = list(beginning)
     if sys.stdin.isatty():
@@ -146,17 +157,20 @@ def bench(
     workload: Annotated[str, typer.Argument(help="single, batch, mixed, shared-prefix, repetitive or paging.")],
     model: Model = "smollm2-135m",
     dtype: Dtype = "auto",
-    quantization: Annotated[str | None, typer.Option(help="Weights in int8 or int4.")] = None,
+    quantization: Quantization = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests of batch and paging.")] = None,
     device: Device = "auto",
     against: Annotated[str | None, typer.Option(help="Run the same through transformers, and give the ratio.")] = None,
+    against_dtype: Annotated[
+        str | None, typer.Option(help="What transformers computes in; the engine's dtype if not given.")
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often to measure; the median counts.")] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything, raw samples too, as one JSON object.")
     ] = False,
 ) -> None:
     """Measure how fast the engine is here, on a fixed workload."""
-    _check_bench(workload, quantization, batch_size, against)
+    _check_bench(workload, batch_size, against)
     with err.status("Loading PyTorch …"):
         from minillm.bench.report import measure
         from minillm.lab.display import ProgressLine
@@ -169,6 +183,7 @@ def bench(
         model,
         batch_size=batch_size,
         against=against,
+        against_dtype=against_dtype,
         repeat=repeat,
         progress=line.update,
         dtype=dtype,
@@ -182,20 +197,113 @@ def bench(
         report.print(Console(highlight=False))
 
 
-def _check_bench(workload: str, quantization: str | None, batch_size: int | None, against: str | None) -> None:
+def _check_bench(workload: str, batch_size: int | None, against: str | None) -> None:
     """Checks the options before the model is loaded."""
     from minillm.bench.workloads import COMPARING, SIZED, WORKLOADS
 
     if workload not in WORKLOADS:
         raise typer.BadParameter(f"There is no workload {workload!r}; choose {', '.join(WORKLOADS)}.")
-    if quantization not in (None, "int8", "int4"):
-        raise typer.BadParameter(f"--quantization is {quantization!r}; choose int8 or int4.")
     if batch_size is not None and workload not in SIZED:
         raise typer.BadParameter(f"--batch-size is for {' and '.join(SIZED)}; {workload} has a size of its own.")
     if against not in (None, "transformers"):
         raise typer.BadParameter(f"--against is {against!r}; only transformers is known.")
     if against is not None and workload in COMPARING:
         raise typer.BadParameter(f"{workload} compares the engine with itself, so --against has no place there.")
+
+
+@app.command()
+def serve(
+    model: Model = "smollm2-135m",
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.")] = 8000,
+    api_keys: Annotated[
+        Path | None, typer.Option("--api-keys", metavar="FILE", help="Who may come in, and with what limits.")
+    ] = None,
+    allow_no_keys: Annotated[
+        bool, typer.Option("--allow-no-keys", help="Let everybody in who reaches the address.")
+    ] = False,
+    embedding_model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Serve /v1/embeddings too: all-minilm-l6-v2, or a folder.")
+    ] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(min=1, help="The most requests in one step.")] = None,
+    max_num_waiting: Annotated[
+        int, typer.Option(min=1, help="The most requests that wait for their turn; one more gets a 429.")
+    ] = 256,
+    dtype: Dtype = "auto",
+    quantization: Quantization = None,
+    device: Device = "auto",
+    drain_seconds: Annotated[float, typer.Option(min=0, help="At the end, what runs may take this long.")] = 30.0,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log the prompts too.")] = False,
+) -> None:
+    """Serve a model to any OpenAI client, at http://HOST:PORT/v1.
+
+    [bold]What it answers[/]
+
+    POST /v1/chat/completions, /v1/completions, /v1/embeddings, /tokenize,
+    /detokenize. GET /v1/models, /health (the process lives), /ready (requests
+    are taken), /metrics (for Prometheus), /openapi.json.
+
+    [bold]Who may come in[/]
+
+    Without keys everybody who reaches the address; so it's this machine only.
+    To listen elsewhere, give --api-keys a TOML file with a table for each
+    tenant, or say --allow-no-keys.
+
+    \b
+      \\[ann]
+      keys = \\["sk-one", "sha256:…"]  # or hashed: printf %s KEY | sha256sum
+      max_requests = 8               # in flight; optional
+      tokens_per_minute = 60000      # prompts and outputs; optional
+
+    Clients send a key as "Authorization: Bearer KEY". Tenants share the model
+    fairly, and no part of a prompt. One over its limit gets a 429 that says
+    when to try again, and so does everybody while the engine is full.
+
+    [bold]What it writes[/]
+
+    A line for each request on standard error; never a key, and no prompt
+    unless --log-prompts is given.
+
+    [bold]How it ends[/]
+
+    At Ctrl-C or SIGTERM it takes no more requests. Those that run have
+    --drain-seconds to end, the rest get an error; a second signal ends them
+    at once. Exit codes: 0 it was told to stop, 1 it could not serve, 2 the
+    command line is wrong.
+
+    [bold]Examples[/]
+
+    \b
+      minillm serve
+      minillm serve --model ./my-model --port 9000 --quantization int8
+      minillm serve --host 0.0.0.0 --api-keys keys.toml --log-json
+    """
+    with err.status("Loading PyTorch …"):
+        try:
+            from minillm.server import create_app
+            from minillm.server.serve import is_loopback, listen, run, set_up_logging
+            from minillm.server.tenants import Tenants
+        except ModuleNotFoundError as error:
+            raise MinillmError(f"The server needs {error.name}. Run: pip install 'minillm[server]'") from error
+    if not (is_loopback(host) or api_keys or allow_no_keys):
+        raise MinillmError(
+            f"Others than this machine may reach {host}, and whoever does could use the model. Give --api-keys FILE "
+            "(see --help), or say --allow-no-keys if that's meant."
+        )
+    # Whatever may be wrong is found before the model is loaded.
+    tenants = Tenants.load(api_keys) if api_keys else Tenants()
+    with listen(host, port) as listening:
+        limits = {"max_num_seqs": max_num_seqs, "max_num_waiting": max_num_waiting}
+        llm = _load(model, dtype, quantization, device, **limits)
+        embedder = None
+        if embedding_model:
+            from minillm.engine.embedding import EmbeddingModel
+
+            embedder = EmbeddingModel(embedding_model, device=device)
+        application = create_app(llm, tenants=tenants, embedding_model=embedder, log_prompts=log_prompts)
+        set_up_logging(as_json=log_json)
+        run(application, listening, drain_seconds=drain_seconds)
 
 
 @app.command()
@@ -283,14 +391,14 @@ def _params(
         raise typer.BadParameter(str(error)) from error
 
 
-def _load(model: str, dtype: str, device: str) -> LLM:
+def _load(model: str, dtype: str, quantization: str | None, device: str, **settings: Any) -> LLM:
     with err.status("Loading PyTorch …"):
         from minillm.engine import LLM
         from minillm.weights import MODELS, fetch
     if model in MODELS:
         fetch(model)  # has a progress bar of its own
     with err.status(f"Loading {escape(model)} …"):
-        return LLM(model, dtype=dtype, device=device)
+        return LLM(model, dtype=dtype, quantization=quantization, device=device, **settings)
 
 
 def _lines() -> Iterator[str]:

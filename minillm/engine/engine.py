@@ -323,9 +323,10 @@ class Engine:
             return self.runner.execute(batch, output.block_copies)
         except Exception as error:
             log.exception("A forward pass failed")
-            reason = f"The model could not compute this step ({type(error).__name__}: {error})."
+            failure = MinillmError(f"The model could not compute this step ({type(error).__name__}: {error}).")
+            failure.__cause__ = error
             for item in output.scheduled:
-                self._fail(item.request, MinillmError(reason))
+                self._fail(item.request, failure)
             return None
 
     def _take_results(self, output: SchedulerOutput, requests: list[Request], logits: Tensor) -> None:

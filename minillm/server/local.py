@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
+from typing import Any
 
 import uvicorn
 
 from minillm.engine import LLM
 from minillm.errors import MinillmError
 from minillm.server.app import create_app
+from minillm.server.serve import listen
 
 
 class LocalServer:
@@ -21,26 +22,20 @@ class LocalServer:
     >>> server.stop()
     """
 
-    def __init__(self, llm: LLM, port: int = 0) -> None:
+    def __init__(self, llm: LLM, port: int = 0, **options: Any) -> None:
         """Starts to serve.
 
         Args:
             llm: the model.
             port: 0 takes any free one.
+            options: see `create_app`.
 
         Raises:
             MinillmError: if the port is taken or the server doesn't come up.
         """
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            self._socket.close()
-            reason = error.strerror if isinstance(error, OSError) else "ports are 0 to 65535"
-            raise MinillmError(f"Port {port} can't be used ({reason}). Choose another, or 0 for any.") from error
-        self._app = create_app(llm)
-        config = uvicorn.Config(self._app, log_level="warning", timeout_graceful_shutdown=2)
+        self._socket = listen("127.0.0.1", port)
+        self._app = create_app(llm, **options)
+        config = uvicorn.Config(self._app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="minillm-server", daemon=True
@@ -63,7 +58,7 @@ class LocalServer:
         if self._thread.is_alive():
             self._server.should_exit = True
             # Otherwise the server would wait for the streams to come to their ends.
-            self._app.state.engine.close()
+            self._app.state.service.close()
             self._thread.join(timeout=10)
         self._socket.close()
 

@@ -1,4 +1,4 @@
-"""The chat completions API: what comes in, checked, and what goes out.
+"""What the endpoints have in common: fields of a request, usage, log-probabilities, errors.
 
 Fields that change the answer and aren't supported are refused by name. Unknown and advisory ones (`user`, `store`,
 `metadata`, …) are accepted, because clients send them.
@@ -6,67 +6,54 @@ Fields that change the answer and aren't supported are refused by name. Unknown 
 
 from __future__ import annotations
 
+import reprlib
 import time
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from minillm.engine.request import RequestOutput
+from minillm.engine.engine import Event
+from minillm.engine.request import OutputChunk, RequestOutput
 from minillm.errors import InvalidRequestError
-from minillm.sampling import SamplingParams, TokenLogprobs
-from minillm.sampling.params import MAX_LOGPROBS
-from minillm.text import Tokenizer
+from minillm.sampling import SamplingParams
 
-DEFAULT_MAX_TOKENS = 512
-# Each would change the answer. The value tells what's the same as not asking.
-_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "tools": (None, []),
-    "functions": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "function_call": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
-    "prediction": (None,),
-    "web_search_options": (None,),
-    "reasoning_effort": (None, "none"),
-    "n": (None, 1),
-}
-
-
-_SAMPLING_FIELDS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
-    "seed",
-    "stop",
-)
+T = TypeVar("T")
+FailFastList: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
+"""A list of which only the first fault is told: a million faults would take minutes and gigabytes to describe."""
+MAX_LOGIT_BIAS = 4096
+MAX_STOPS = 64
+MAX_STOP_LENGTH = 1000
 # These mean the same to `SamplingParams`.
-_SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "logit_bias", "seed", "stop"),
+_SAMPLING_FIELDS = (
+    *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "n", "ignore_eos"),
     *("repetition_penalty", "presence_penalty", "frequency_penalty"),
 )
 
 
 class StreamOptions(BaseModel):
-    """`stream_options` of a request."""
+    """`stream_options` of a request.
+
+    Attributes:
+        include_usage: tell the usage in a last chunk without choices.
+        continuous_usage_stats: tell the usage so far in every chunk (vLLM's; load generators ask for it).
+    """
 
     include_usage: bool = False
+    continuous_usage_stats: bool = False
 
 
-class ChatCompletionRequest(BaseModel):
-    """The body of POST /v1/chat/completions; OpenAI's fields, and vLLM's `top_k`, `min_p`, `repetition_penalty`."""
+class GenerationRequest(BaseModel):
+    """What every endpoint that generates takes: OpenAI's fields, and vLLM's `top_k`, `min_p`, …"""
 
     model_config = ConfigDict(extra="allow")
 
+    # Each would change the answer. The values tell what's the same as not asking.
+    unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
     model: str
-    messages: list[dict[str, Any]] = Field(min_length=1)
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -74,109 +61,140 @@ class ChatCompletionRequest(BaseModel):
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
+    logit_bias: dict[str, Any] | None = None
     seed: int | None = None
     max_tokens: int | None = None
-    max_completion_tokens: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: str | list[Any] | None = None  # the strings are checked below, one fault being enough
+    n: int | None = None
     ignore_eos: bool = False
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
 
-    def chat_messages(self) -> list[dict[str, Any]]:
-        """The messages as chat templates know them."""
-        return [_chat_message(message) for message in self.messages]
+    def check_supported(self) -> None:
+        """Raises:
+        InvalidRequestError: for a field that would change the answer and isn't supported.
+        """
+        for name, harmless in self.unsupported.items():
+            if (value := (self.model_extra or {}).get(name)) not in harmless:
+                raise InvalidRequestError(f"{name}={reprlib.repr(value)} is not supported by this server.", param=name)
 
-    def sampling_params(self) -> SamplingParams:
+    def build_sampling_params(self, *, max_tokens: int, logprobs: int | None, **more: Any) -> SamplingParams:
         """The request's `SamplingParams`; what isn't given has the API's default.
+
+        Args:
+            max_tokens, logprobs: which the endpoints ask for in different ways.
+            more: further fields of `SamplingParams`.
 
         Raises:
             InvalidRequestError: for a value out of range, or a field that isn't supported.
         """
-        for name, harmless in _UNSUPPORTED.items():
-            if (value := (self.model_extra or {}).get(name)) not in harmless:
-                raise InvalidRequestError(f"{name}={value!r} is not supported by this server.", param=name)
-        if self.top_logprobs and not self.logprobs:
-            raise InvalidRequestError("top_logprobs needs logprobs=true.", param="top_logprobs")
+        self.check_supported()
+        _check_stops(self.stop)
         given = {name: value for name in _SAMPLING_FIELDS if (value := getattr(self, name)) is not None}
-        max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        return SamplingParams(
-            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
-            ignore_eos=self.ignore_eos,
-            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            **given,
+        if self.logit_bias is not None:
+            given["logit_bias"] = _token_bias(self.logit_bias)
+        return SamplingParams(max_tokens=max_tokens, logprobs=logprobs, **given, **more)
+
+
+def _token_bias(bias: dict[str, Any]) -> dict[int, Any]:
+    """`logit_bias` by token id. JSON's keys are strings."""
+    if len(bias) > MAX_LOGIT_BIAS:
+        raise InvalidRequestError(
+            f"logit_bias has {len(bias)} tokens; this server takes {MAX_LOGIT_BIAS}.", "logit_bias"
+        )
+    try:
+        return {int(token): value for token, value in bias.items()}
+    except ValueError as error:
+        raise InvalidRequestError(f"logit_bias has a key that is no token id ({error}).", "logit_bias") from None
+
+
+def _check_stops(stop: str | list[Any] | None) -> None:
+    stops = [stop] if isinstance(stop, str) else stop or []
+    if len(stops) > MAX_STOPS or not all(isinstance(each, str) and len(each) <= MAX_STOP_LENGTH for each in stops):
+        raise InvalidRequestError(
+            f"stop is {reprlib.repr(stop)}; expected a string, or a list of up to {MAX_STOPS} of them, of up to "
+            f"{MAX_STOP_LENGTH} characters.",
+            "stop",
         )
 
 
-def _chat_message(message: dict[str, Any]) -> dict[str, Any]:
-    """Adapts a message to small models: they know no `developer` (OpenAI's newer `system`), and no null content."""
-    role, content = message.get("role"), message.get("content")
-    return message | {"role": "system" if role == "developer" else role, "content": "" if content is None else content}
+@dataclass
+class Tally:
+    """The tokens of one HTTP request, counted as they come.
+
+    Attributes:
+        prompt: of all its prompts.
+        cached: those of them that came from the prefix cache.
+        completion: of all its outputs so far.
+    """
+
+    prompt: int
+    cached: int = 0
+    completion: int = 0
+
+    def add(self, event: Event) -> None:
+        """Counts what an event brings."""
+        if isinstance(event, OutputChunk):
+            self.completion += len(event.token_ids)
+        elif isinstance(event, RequestOutput) and event.index == 0:  # the other outputs have the same prompt
+            self.cached += event.cached_tokens
+
+    def usage(self) -> dict[str, Any]:
+        """In OpenAI's form."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+        }
 
 
 class Reply:
-    """Builds the objects that answer one request; they share its id and time."""
+    """The objects that answer one request share their id, time and count of tokens."""
 
-    def __init__(self, model: str, fingerprint: str, tokenizer: Tokenizer, *, include_usage: bool = False) -> None:
-        self.tokenizer = tokenizer
-        self.include_usage = include_usage
+    def __init__(self, prefix: str, kind: str, fingerprint: str, body: GenerationRequest, tally: Tally) -> None:
+        # prefix: of the id; kind: the `object` of what is answered.
+        self.tally = tally
+        options = body.stream_options or StreamOptions()
+        self.include_usage = options.include_usage
+        self._continuous = options.include_usage and options.continuous_usage_stats
         self._head = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": f"{prefix}-{uuid.uuid4().hex}",
+            "object": kind,
             "created": int(time.time()),
-            "model": model,
+            "model": body.model,
             "system_fingerprint": fingerprint,
         }
 
-    def whole(self, output: RequestOutput) -> dict[str, Any]:
-        """A `chat.completion`."""
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": output.text, "refusal": None},
-            "finish_reason": output.finish_reason,
-            "logprobs": self.logprobs(output.logprobs),
-        }
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage(output)}
+    def whole(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The one object that answers it all."""
+        return {**self._head, "choices": list(choices), "usage": self.tally.usage()}
 
-    def chunk(
-        self, delta: dict[str, Any], finish_reason: str | None = None, logprobs: list[TokenLogprobs] | None = None
-    ) -> dict[str, Any]:
-        """A `chat.completion.chunk` with one choice."""
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": self.logprobs(logprobs)}
+    def chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """A part of a stream."""
+        if not self.include_usage:
+            return {**self._head, "choices": [choice]}
         # Where usage comes at the end, the API has the other chunks say that it isn't there yet.
-        head = {**self._head, "usage": None} if self.include_usage else self._head
-        return {**head, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**self._head, "choices": [choice], "usage": self.tally.usage() if self._continuous else None}
 
-    def usage_chunk(self, output: RequestOutput) -> dict[str, Any]:
-        """The last chunk of a stream that asked for usage: no choices."""
-        return {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage(output)}
-
-    def logprobs(self, entries: list[TokenLogprobs] | None) -> dict[str, Any] | None:
-        """Log-probabilities in OpenAI's form, each token with its bytes."""
-        if entries is None:
-            return None
-
-        def token(token_id: int, logprob: float) -> dict[str, Any]:
-            raw = self.tokenizer.token_bytes(token_id)
-            return {"token": raw.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(raw)}
-
-        content = [
-            {**token(e.token_id, e.logprob), "top_logprobs": [token(i, logprob) for i, logprob in e.top]}
-            for e in entries
-        ]
-        return {"content": content, "refusal": None}
+    def usage_chunk(self) -> dict[str, Any]:
+        """The last part of a stream that asked for usage: no choices."""
+        return {**self._head, "choices": [], "usage": self.tally.usage()}
 
 
-def usage(output: RequestOutput) -> dict[str, Any]:
-    """Tokens in and out."""
-    prompt, completion = len(output.prompt_token_ids), len(output.token_ids)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": 0},
-    }
+class ErrorDetail(BaseModel):
+    """What went wrong; see `error_body`."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """An error in OpenAI's form."""
+
+    error: ErrorDetail
 
 
 def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:

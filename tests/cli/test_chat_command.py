@@ -110,3 +110,10 @@ def test_in_a_pipe_each_line_is_a_turn(tiny: LLM) -> None:
     assert done.stderr.decode().startswith("error: The prompt has")
     assert done.stderr.count(b"\n") == 1
     assert done.returncode == 0
+
+
+def test_the_weights_can_be_quantized() -> None:
+    options = ("--model", "tiny-random", "--temperature", "0", "--max-tokens", "12", "--quantization", "int8")
+    done = minillm("chat", *options, input=b"Hello there")
+    quantized = LLM("tiny-random", quantization="int8", device="cpu")
+    assert done.stdout.decode().splitlines() == answers(quantized, "Hello there")

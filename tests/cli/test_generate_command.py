@@ -24,6 +24,16 @@ def test_text_goes_to_standard_output_and_nothing_else(tiny: LLM) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_weights_can_be_quantized(quantization: str) -> None:
+    done = minillm("generate", "The cat", *TINY, "--max-tokens", "12", "--quantization", quantization)
+    quantized = LLM("tiny-random", quantization=quantization, device="cpu")
+    assert done.stderr == b""
+    assert (
+        done.stdout.decode() == quantized.generate("The cat", SamplingParams(temperature=0, max_tokens=12)).text + "\n"
+    )
+
+
 def test_json_from_standard_input_with_every_option(tiny: LLM) -> None:
     """The input isn't quite UTF-8, which is no error either, however strict Python was set up."""
     params = SamplingParams(temperature=0.9, top_k=40, top_p=0.95, seed=7, max_tokens=40, stop=["e", "zz"])
@@ -105,6 +115,8 @@ def test_an_unknown_model_is_one_sentence_and_1() -> None:
         (("generate", "x", "--temprature", "1"), "--temprature"),
         (("generate", "x", "--max-tokens", "many"), "--max-tokens"),
         (("generate", "x", *TINY, "--temperature", "-1"), "temperature is -1.0"),
+        (("generate", "x", *TINY, "--quantization", "int3"), "choose int8 or int4"),
+        (("chat", *TINY, "--quantization", "int3"), "choose int8 or int4"),
         (("generate",), "prompt"),
         (("sing",), "sing"),
     ],

@@ -15,11 +15,11 @@ from minillm.server import LocalServer
 MODEL = "tiny-random"
 
 
-def connect(server: LocalServer, *, timeout: float = 60) -> openai.OpenAI:
+def connect(server: LocalServer, *, timeout: float = 60, api_key: str = "not-needed") -> openai.OpenAI:
     """A client that checks every answer against the types of the API."""
     return openai.OpenAI(
         base_url=server.base_url,
-        api_key="not-needed",
+        api_key=api_key,
         max_retries=0,
         timeout=timeout,
         _strict_response_validation=True,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import openai
+import pydantic
 import pytest
 from openai.types.chat import ChatCompletionChunk
-from serving import MODEL
+from serving import MODEL, connect
 
 from minillm.engine import LLM
 from minillm.sampling import SamplingParams
@@ -225,6 +226,60 @@ def test_logprobs_in_a_stream_come_with_every_token(client: openai.OpenAI) -> No
     assert all(entry.top_logprobs == [] for entry in entries)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_n_outputs_are_those_of_the_engine(client: openai.OpenAI, tiny: LLM, stream: bool) -> None:
+    answer: Any = client.chat.completions.create(
+        model=MODEL,
+        messages=HELLO,
+        n=3,
+        seed=7,
+        max_tokens=9,
+        stream=stream,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
+    )
+    own = expected(tiny, n=3, seed=7, max_tokens=9, ignore_eos=True)
+    texts = dict.fromkeys(range(3), "")
+    roles: list[int] = []
+    reasons: list[tuple[int, str]] = []
+    usage = None if stream else answer.usage
+    for chunk in answer if stream else []:
+        usage = chunk.usage
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            roles += [choice.index] if choice.delta.role else []
+            reasons += [(choice.index, choice.finish_reason)] if choice.finish_reason else []
+    if stream:
+        assert sorted(roles) == [0, 1, 2]
+        assert sorted(reasons) == [(0, "length"), (1, "length"), (2, "length")]
+    else:
+        texts = {choice.index: choice.message.content for choice in answer.choices}
+    assert list(texts.values()) == [own.text, *(other.text for other in own.others)]
+    assert len(set(texts.values())) == 3
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (len(own.prompt_token_ids), 27)
+
+
+def test_usage_tells_what_came_from_the_prefix_cache() -> None:
+    with LocalServer(LLM(MODEL)) as fresh, connect(fresh) as client:
+        usages = [
+            client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=1, n=2).usage for _ in range(2)
+        ]
+    cached = [usage.prompt_tokens_details.cached_tokens for usage in usages if usage and usage.prompt_tokens_details]
+    assert cached[0] == 0
+    assert usages[0] is not None
+    assert usages[0].prompt_tokens - 16 <= (cached[1] or 0) < usages[0].prompt_tokens
+
+
+def test_usage_so_far_in_every_chunk_for_load_generators(client: openai.OpenAI) -> None:
+    options: Any = {"include_usage": True, "continuous_usage_stats": True}
+    stream = client.chat.completions.create(
+        model=MODEL, messages=HELLO, max_tokens=4, logprobs=True, stream=True, stream_options=options
+    )
+    counts = [chunk.usage.completion_tokens for chunk in stream if chunk.usage]
+    assert counts == [0, 1, 2, 3, 4, 4, 4]
+
+
 # -- messages ---------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +299,12 @@ def test_a_developer_is_the_system(client: openai.OpenAI, tiny: LLM, role: str) 
     system = {"role": "system", "content": "Be brief."}
     own = expected(tiny, [system, *HELLO], temperature=0, max_tokens=8).text
     assert answer_to(client, [{**system, "role": role}, *HELLO]) == own
+
+
+def test_several_system_messages_all_count(client: openai.OpenAI) -> None:
+    one, two = ({"role": "system", "content": text} for text in ("Be brief.", "Be kind."))
+    counts = [prompt_tokens(client, [*system, *HELLO]) for system in ([one], [one, two], [one, two, two])]
+    assert counts[0] < counts[1] < counts[2]
 
 
 def test_content_parts_are_one_text(client: openai.OpenAI) -> None:
@@ -294,17 +355,11 @@ def test_unknown_and_advisory_fields_are_accepted(client: openai.OpenAI) -> None
     assert answer.choices
 
 
-SCHEMA = {"name": "x", "schema": {"type": "object"}}
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("n", 2),
         ("tools", [{"type": "function", "function": {"name": "f", "parameters": {}}}]),
         ("tool_choice", "required"),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": SCHEMA}),
         ("reasoning_effort", "high"),
         ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content", "content": "x"}),
@@ -320,6 +375,50 @@ def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(
     assert body["param"] == field
     assert body["type"] == "invalid_request_error"
     assert "not supported" in body["message"]
+
+
+# -- structured output ------------------------------------------------------------------------------------------
+
+
+class Book(pydantic.BaseModel):
+    title: str = pydantic.Field(max_length=12)
+    pages: int = pydantic.Field(ge=1, le=999)
+    genre: Literal["novel", "poems"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_pydantic_model_comes_back_filled(client: openai.OpenAI, seed: int) -> None:
+    answer = client.chat.completions.parse(
+        model=MODEL, messages=HELLO, response_format=Book, max_tokens=300, temperature=1.0, seed=seed
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    assert isinstance(answer.choices[0].message.parsed, Book)
+
+
+def test_structured_output_streams_and_comes_in_several_choices(client: openai.OpenAI) -> None:
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "book", "schema": Book.model_json_schema()}}
+    request: Any = {"model": MODEL, "messages": HELLO, "response_format": schema, "max_tokens": 300, "seed": 4, "n": 2}
+    whole = client.chat.completions.create(**request)
+    texts = {0: "", 1: ""}
+    for chunk in client.chat.completions.create(**request, stream=True):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts == {choice.index: choice.message.content for choice in whole.choices}
+    assert [Book.model_validate_json(text) for text in texts.values()]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"type": "xml"}, "response_format has to be"),
+        ({"type": "json_schema"}, "response_format has to be"),
+        ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {"type": "null"}}}}, "not"),
+    ],
+)
+def test_a_schema_that_cannot_be_honoured_is_refused(client: openai.OpenAI, value: Any, message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message) as caught:
+        client.chat.completions.create(model=MODEL, messages=HELLO, extra_body={"response_format": value})
+    assert caught.value.param == "response_format"
 
 
 # -- other doors ------------------------------------------------------------------------------------------------

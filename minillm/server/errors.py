@@ -1,0 +1,100 @@
+"""Every error leaves in OpenAI's form, with the status that client libraries expect.
+
+They try again after 408, 409, 429 and 5xx, and wait as long as Retry-After says.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from minillm.errors import EngineOverloadedError, EngineStoppedError, InvalidRequestError, MinillmError
+from minillm.server.protocol import error_body
+
+log = logging.getLogger("minillm.server")
+
+
+class UnknownModelError(MinillmError):
+    """A request names a model that this server doesn't have."""
+
+
+class RateLimitedError(MinillmError):
+    """A tenant is over one of its limits. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection, so nobody would read an answer."""
+
+
+def describe(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers for an error."""
+    text = str(error)
+    match error:
+        case InvalidRequestError():
+            return 400, error_body(text, "invalid_request_error", error.param), {}
+        case UnknownModelError():
+            return 404, error_body(text, "invalid_request_error", "model", "model_not_found"), {}
+        case RateLimitedError():
+            wait = str(max(1, math.ceil(error.retry_after)))
+            return 429, error_body(text, "rate_limit_error", code="rate_limit_exceeded"), {"Retry-After": wait}
+        case EngineOverloadedError():
+            return 429, error_body(text, "rate_limit_error", code="engine_overloaded"), {"Retry-After": "1"}
+        case EngineStoppedError():
+            return 503, error_body(text, "server_error", code="server_stopping"), {"Retry-After": "5"}
+        case MinillmError() if error.__cause__ is None:
+            return 500, error_body(text, "server_error"), {}
+    # What a part of the engine raised, or a fault of our own: what's inside stays inside.
+    log.error("A request failed", exc_info=error)
+    return 500, error_body("The engine failed; the server's log says why.", "server_error"), {}
+
+
+def error_response(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """As ASCII, so that half a character in a message can't break the answer."""
+    return Response(json.dumps(body), status, headers, "application/json")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Sees to it that no error leaves in another form."""
+
+    @app.exception_handler(MinillmError)
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return error_response(*describe(error))
+
+    @app.exception_handler(ClientGoneError)
+    async def gone(request: Request, error: ClientGoneError) -> Response:
+        return Response(status_code=499)  # nginx's number for it, to be seen in the log
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_body(request: Request, error: RequestValidationError) -> Response:
+        message, param = _explain(error)
+        return error_response(400, error_body(message, "invalid_request_error", param))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        served = ", ".join(request.app.openapi()["paths"])
+        message = f"{request.method} {request.url.path:.200}: {error.detail}. This server has {served}."
+        headers = dict(error.headers or {})
+        return error_response(error.status_code, error_body(message, "invalid_request_error"), headers)
+
+
+def _explain(error: RequestValidationError) -> tuple[str, str | None]:
+    """The first fault of a body, and the field at fault."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"The body is not valid JSON: {first['ctx']['error']} (character {first['loc'][-1]}).", None
+    path = [str(part) for part in first["loc"] if part != "body"]
+    if not path:
+        return f"The body must be a JSON object, sent as application/json ({first['msg']}).", None
+    return f"{'.'.join(path):.200}: {first['msg']}.", path[0]

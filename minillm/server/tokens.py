@@ -1,0 +1,74 @@
+"""POST /tokenize and /detokenize, as vLLM has them: what a text or a conversation is to the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from minillm.errors import InvalidRequestError
+from minillm.server.chat import chat_messages
+from minillm.server.generation import Service
+from minillm.server.protocol import FailFastList
+
+
+class TokenizeRequest(BaseModel):
+    """A text or a conversation."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: FailFastList[dict[str, Any]] | None = Field(None, min_length=1)
+    add_special_tokens: bool = True
+    add_generation_prompt: bool = True
+    return_token_strs: bool = False
+
+
+class DetokenizeRequest(BaseModel):
+    """Token ids."""
+
+    model: str | None = None
+    tokens: FailFastList[int]
+
+
+def tokens_router(service: Service) -> APIRouter:
+    """The endpoints."""
+    router = APIRouter()
+    tokenizer = service.llm.tokenizer
+
+    @router.post("/tokenize")
+    async def tokenize(body: TokenizeRequest, request: Request) -> dict[str, Any]:
+        """Token ids of a text, or of a conversation in the model's chat template."""
+        if body.model is not None:
+            service.check_model(body.model)
+        if (body.prompt is None) == (body.messages is None):
+            raise InvalidRequestError("Give either prompt or messages.", "prompt")
+
+        def encode() -> list[int]:
+            if body.prompt is not None:
+                return tokenizer.encode(body.prompt, add_special_tokens=body.add_special_tokens)
+            messages = chat_messages(body.messages or [])
+            return tokenizer.apply_chat_template(messages, add_generation_prompt=body.add_generation_prompt)
+
+        ids = await service.tokenized(request, encode)
+        strings = [tokenizer.token_bytes(token).decode("utf-8", "replace") for token in ids]
+        return {
+            "count": len(ids),
+            "max_model_len": service.llm.max_model_len,
+            "tokens": ids,
+            "token_strs": strings if body.return_token_strs else None,
+        }
+
+    @router.post("/detokenize")
+    async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
+        """The text of token ids."""
+        if body.model is not None:
+            service.check_model(body.model)
+        if bad := [token for token in body.tokens if not 0 <= token < tokenizer.vocab_size]:
+            raise InvalidRequestError(
+                f"tokens has {bad[0]}; the vocabulary has the tokens 0 to {tokenizer.vocab_size - 1}.", "tokens"
+            )
+        text = await service.tokenized(request, lambda: tokenizer.decode(body.tokens, skip_special_tokens=False))
+        return {"prompt": text}
+
+    return router
