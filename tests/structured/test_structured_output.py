@@ -103,19 +103,19 @@ def test_several_outputs_of_one_request_go_their_own_ways(tiny: LLM) -> None:
 def test_jumping_over_forced_tokens_changes_no_token(tiny: LLM, seed: int) -> None:
     """With log-probabilities, every token goes through the model."""
     jumping = tiny.generate("Data:", SamplingParams(grammar=PERSON_GRAMMAR, seed=seed, max_tokens=200))
-    before = len(tiny.engine.tracer.steps)
+    before = tiny.engine.metrics.snapshot().num_steps
     walking = tiny.generate("Data:", SamplingParams(grammar=PERSON_GRAMMAR, seed=seed, max_tokens=200, logprobs=0))
     assert jumping.token_ids == walking.token_ids
     assert walking.logprobs is not None
     assert len(walking.logprobs) == len(walking.token_ids)
-    assert len(tiny.engine.tracer.steps) - before == len(walking.token_ids)
+    assert tiny.engine.metrics.snapshot().num_steps - before == len(walking.token_ids)
 
 
 def test_forced_tokens_cost_no_step_of_their_own(tiny: LLM) -> None:
-    before = len(tiny.engine.tracer.steps)
+    before = tiny.engine.metrics.snapshot().num_steps
     output = tiny.generate("Data:", SamplingParams(grammar=Grammar.json_schema({"const": "a" * 40})))
     assert (output.text, output.finish_reason) == (f'"{"a" * 40}"', "stop")
-    assert len(tiny.engine.tracer.steps) - before <= 3
+    assert tiny.engine.metrics.snapshot().num_steps - before <= 3
 
 
 def test_a_stream_gives_the_same_text_and_stops_where_the_grammar_does(tiny: LLM) -> None:
