@@ -121,6 +121,7 @@ class AsyncEngine:
                         self._inbox.popleft()()
                     if self.engine.has_unfinished:
                         self.engine.step()
+                        time.sleep(0)  # whoever else waits for the engine's lock gets a chance to take it
                 except Exception:  # a part that was plugged in may raise anything
                     log.exception("A step failed")
                     self.engine.fail_all(MinillmError("The engine failed; its log says why."))

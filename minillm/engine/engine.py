@@ -255,18 +255,29 @@ class Engine:
     def abort(self, request_id: str) -> bool:
         """Ends a request between two steps, wherever it is; False if it was over already.
 
-        Its reader gets a `RequestAbortedError`.
+        Its reader gets a `RequestAbortedError`. Never waits: where a step is running, that step ends it.
         """
-        with self._lock:
+        if request_id not in self._groups:
+            return False
+        self._to_abort.add(request_id)
+        # A lock isn't fair: waiting for it, beside a thread that steps without a pause, can take for ever.
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._in_step:  # else it was called out of the step, by an event's receiver, say
+                    self._apply_aborts()
+            finally:
+                self._lock.release()
+        return True
+
+    def _apply_aborts(self) -> None:
+        while self._to_abort:
+            request_id = self._to_abort.pop()
             members = [self._sequences[member] for member in self._groups.get(request_id, ())]
-            if members and self._in_step:  # called by an event's receiver, say: it waits for the end of the step
-                self._to_abort.add(request_id)
-            elif members:
-                for member in members:
-                    self._forget(member, "abort")
+            for member in members:
+                self._forget(member, "abort")
+            if members:
                 self._send(members[0], RequestAbortedError(f"The request {request_id!r} was aborted."))
                 self.metrics.set_gauges(self.scheduler.num_running, self.scheduler.num_waiting, self.kv.usage())
-            return bool(members)
 
     def fail_all(self, error: MinillmError, only: Collection[str] | None = None) -> list[Request]:
         """Ends every request, or `only` those with these ids, with this error; returns them as far as they came."""
@@ -286,13 +297,13 @@ class Engine:
     def step(self) -> int:
         """Lets every scheduled request take its next tokens; returns how many tokens were computed."""
         with self._lock:
+            self._apply_aborts()
             self._in_step = True
             try:
                 return self._step()
             finally:
                 self._in_step = False
-                while self._to_abort:
-                    self.abort(self._to_abort.pop())
+                self._apply_aborts()
 
     def _step(self) -> int:
         begin = time.perf_counter()
