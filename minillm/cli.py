@@ -161,6 +161,9 @@ def bench(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests of batch and paging.")] = None,
     device: Device = "auto",
     against: Annotated[str | None, typer.Option(help="Run the same through transformers, and give the ratio.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Measure the mode in which neighbours change no bit.")
+    ] = False,
     against_dtype: Annotated[
         str | None, typer.Option(help="What transformers computes in; the engine's dtype if not given.")
     ] = None,
@@ -184,6 +187,7 @@ def bench(
         batch_size=batch_size,
         against=against,
         against_dtype=against_dtype,
+        deterministic=deterministic,
         repeat=repeat,
         progress=line.update,
         dtype=dtype,

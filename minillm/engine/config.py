@@ -27,7 +27,8 @@ class EngineConfig:
         max_num_waiting: the most requests that may wait; one more is refused. None sets no limit.
         enable_prefix_caching: reuse keys and values of prompts that begin alike.
         deterministic: the bits of an output depend on its tokens and the fingerprint only, not on its neighbours,
-            chunking, cache hits or preemption.
+            chunking, cache hits or preemption. The C kernels of the CPU path work like that anyway, so it costs nothing
+            there; elsewhere matrix products are computed row by row, which takes several times as long.
         enforce_eager: run every step as it comes, without CUDA graphs.
         aging_steps: after so many steps at the head of its queue a request goes first, whatever its tenant has had.
         debug: check the KV cache's books after every operation (slow).
