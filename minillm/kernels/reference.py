@@ -104,10 +104,11 @@ class TorchKernels:
 
 
 class RowByRowKernels(TorchKernels):
-    """The reference with each row multiplied by itself, for the deterministic mode.
+    """The reference with each row computed by itself, for the deterministic mode.
 
-    A matrix product of another shape may add up in another order, so a row's last bits would depend on how many others
-    are in the batch. All else here works on each row alone anyway.
+    A matrix product of another shape may add up in another order. And PyTorch cuts large tensors between its threads
+    in the middle of a row, where the last few numbers go through other instructions. So a row's last bits would depend
+    on how many others are in the batch.
     """
 
     name = "torch-row-by-row"
@@ -116,3 +117,15 @@ class RowByRowKernels(TorchKernels):
         """See `Kernels`."""
         matrix = weight.dequantize().to(x.dtype) if isinstance(weight, QuantizedTensor) else weight
         return torch.cat([F.linear(row, matrix, bias) for row in x.split(1)]) if len(x) else x @ matrix.T
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """See `Kernels`."""
+        return torch.cat([rms_norm(row, weight, eps) for row in x.split(1)])
+
+    def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """See `Kernels`."""
+        return self.rms_norm(residual.add_(x), weight, eps)
+
+    def silu_and_mul(self, gate_up: Tensor) -> Tensor:
+        """See `Kernels`."""
+        return torch.cat([super(RowByRowKernels, self).silu_and_mul(row) for row in gate_up.split(1)])

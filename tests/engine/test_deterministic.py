@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from minillm import SamplingParams
 from minillm.engine import Engine, EngineConfig
 from minillm.engine.engine import Event
 from minillm.engine.request import RequestOutput
+from minillm.kernels.reference import RowByRowKernels
 
 PARAMS = SamplingParams(temperature=0, max_tokens=10, ignore_eos=True, logprobs=5)
 TEXTS = [[40 + (i * 37 + j * j) % 200 for j in range(5 + 13 * i)] for i in range(6)]
@@ -75,3 +77,16 @@ def test_the_mode_is_part_of_the_fingerprint() -> None:
         Engine("tiny-random", EngineConfig(device="cpu", deterministic=mode)).fingerprint for mode in (True, False)
     }
     assert len(prints) == 2
+
+
+def test_a_row_keeps_its_bits_where_pytorch_cuts_a_batch_between_threads() -> None:
+    kernels = RowByRowKernels()
+    gate_up = torch.randn(225, 320, generator=torch.Generator().manual_seed(1))
+    alone = torch.cat([kernels.silu_and_mul(row) for row in gate_up.split(1)])
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert torch.equal(kernels.silu_and_mul(gate_up), alone)
+    finally:
+        torch.set_num_threads(before)
