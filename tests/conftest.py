@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 settings.register_profile("minillm", parent=settings(), deadline=None)
 settings.load_profile("minillm")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leaks_are_found_where_they_are_made() -> Iterator[None]:
+    """A socket that a test leaves open is an error when it's collected: here, not in whatever module comes later."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

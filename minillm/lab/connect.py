@@ -56,7 +56,11 @@ class Endpoint:
         )
 
     def stop(self) -> None:
-        """Stops the local server, if there is one."""
+        """Closes `client`, and stops the local server, if there is one.
+
+        The connections of `async_client` belong to the event loop that opened them; `await async_client.close()` there.
+        """
+        self.client.close()
         if self.is_local:
             self._server.stop()
 

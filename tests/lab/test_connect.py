@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,12 @@ def test_the_default_is_the_engine_in_this_process(llm: LLM, monkeypatch: pytest
     try:
         request = {"model": endpoint.model, "messages": HELLO, "max_tokens": 4, "temperature": 0}
         reply = endpoint.client.chat.completions.create(**request)
-        async_reply = asyncio.run(endpoint.async_client.chat.completions.create(**request))
+
+        async def ask() -> Any:
+            async with endpoint.async_client as client:
+                return await client.chat.completions.create(**request)
+
+        async_reply = asyncio.run(ask())
     finally:
         endpoint.stop()
     assert endpoint.is_local
