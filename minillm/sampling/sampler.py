@@ -162,7 +162,7 @@ def _draw_likely(logits: Tensor, metadata: SamplingMetadata) -> Tensor:
         [num_seqs] int64 token ids; -1 where more than `LIKELY` tokens might pass the filters.
     """
     scaled = _scale(logits, metadata.temperature)
-    likely, ids = scaled.topk(min(LIKELY, logits.shape[-1]), dim=-1)
+    likely, ids = _highest(scaled, min(LIKELY, logits.shape[-1]))
     is_all = likely.shape[-1] == logits.shape[-1]
     k = metadata.top_k.clamp(min=1, max=likely.shape[-1])
     threshold = likely.gather(-1, (k - 1)[:, None])  # tokens as high as the k-th stay
@@ -170,18 +170,28 @@ def _draw_likely(logits: Tensor, metadata: SamplingMetadata) -> Tensor:
     # The mass that top-p is a share of: of the top k where that's set, else of the whole row. (The highest is 0, and
     # log_softmax, unlike logsumexp, adds a row up in the same order whatever is beside it.)
     mass_of_all = -scaled.log_softmax(-1).amax(-1)
-    mass = torch.where(metadata.top_k > 0, likely.where(kept, -torch.inf).logsumexp(-1), mass_of_all)
-    before = (likely.double() - mass[:, None]).exp().where(kept, 0.0).cumsum(dim=-1)
+    mass_of_top_k = likely.double().where(kept, -torch.inf).logsumexp(-1)
+    mass = torch.where(metadata.top_k > 0, mass_of_top_k, mass_of_all)
+    before = (likely - mass[:, None]).exp().where(kept, 0.0).cumsum(dim=-1)
     before = F.pad(before[:, :-1], (1, 0))
     is_cut_off = kept[:, -1] & (metadata.top_k > 0)  # the top k may be more than were looked at
     in_top_p = (before < metadata.top_p[:, None].double()) | (metadata.top_p >= 1)[:, None]
     in_top_p[:, 0] = True
     kept &= in_top_p & (likely >= metadata.min_p.log()[:, None])  # the highest is 0
+    # Of tokens that are equally likely, those that weren't looked at might have come first.
+    is_open = likely.where(kept, torch.inf).amin(-1) <= likely[:, -1]
     # By id again, the order in which the dart's line is laid out.
     by_id = ids.argsort(dim=-1)
     probabilities = likely.where(kept, -torch.inf).softmax(dim=-1).gather(-1, by_id)
     tokens = ids.gather(-1, by_id).gather(-1, draw(probabilities, metadata.uniform)[:, None])[:, 0]
-    return tokens if is_all else torch.where(kept[:, -1] | is_cut_off, -1, tokens)
+    return tokens if is_all else torch.where(is_open | is_cut_off, -1, tokens)
+
+
+def _highest(logits: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """The highest of each row and their ids, in descending order; equal ones by id, which topk doesn't promise."""
+    ids = logits.topk(num, dim=-1).indices.sort(dim=-1).values
+    values, order = logits.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+    return values, ids.gather(-1, order)
 
 
 def _keep_top_k(logits: Tensor, top_k: Tensor) -> Tensor:

@@ -64,18 +64,18 @@ def test_a_terminal_that_knows_ascii_only_is_no_error(tiny: LLM) -> None:
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [MINILLM, "generate", "The cat", *TINY, "--max-tokens", "500"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.read(1)  # `| head -c1`
-    process.stdout.close()
-    errors = process.stderr.read()
-    assert process.wait(timeout=120) == 1
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1)  # `| head -c1`
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(timeout=120) == 1
     assert errors == b""
 
 
