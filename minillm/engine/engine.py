@@ -445,14 +445,14 @@ class Engine:
     # -- endings ------------------------------------------------------------------------------------------------
 
     def _track(self, request: Request, group: str, index: int, on_event: OnEvent, arrived_at: float) -> _Sequence:
-        ends = frozenset(request.params.stop_token_ids)
+        ends, grammar = frozenset(request.params.stop_token_ids), request.params.grammar
         sequence = _Sequence(
             request,
             group,
             index,
             on_event,
             Detokenizer(self.tokenizer),
-            StopStrings(request.params.stop_strings),
+            StopStrings(request.params.stop_strings, until=grammar.unstoppable_from if grammar else None),
             ends if request.params.ignore_eos else ends | self.tokenizer.eos_token_ids,
             arrived_at,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -17,6 +18,14 @@ from minillm.engine.request import OutputChunk, RequestOutput
 from minillm.errors import InvalidRequestError, MinillmError
 from minillm.models.decoder import Decoder
 from minillm.sampling import Sampler, SamplingParams
+from minillm.structured.tool_calls import (
+    TextDelta,
+    ToolCallParser,
+    ToolEvent,
+    collect_events,
+    prepare_chat,
+    read_tool_calls,
+)
 from minillm.text import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -180,6 +189,9 @@ class LLM:
         sampling_params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
+        tools: Sequence[Message] | None = None,
+        tool_choice: str | Message | None = None,
+        parallel_tool_calls: bool | None = None,
     ) -> RequestOutput: ...
     @overload
     def chat(
@@ -188,10 +200,20 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stream: Literal[False] = False,
+        tools: Sequence[Message] | None = None,
+        tool_choice: str | Message | None = None,
+        parallel_tool_calls: bool | None = None,
     ) -> list[RequestOutput]: ...
     @overload
     def chat(
-        self, messages: Sequence[Message], sampling_params: SamplingParams | None = None, *, stream: Literal[True]
+        self,
+        messages: Sequence[Message],
+        sampling_params: SamplingParams | None = None,
+        *,
+        stream: Literal[True],
+        tools: Sequence[Message] | None = None,
+        tool_choice: str | Message | None = None,
+        parallel_tool_calls: bool | None = None,
     ) -> Iterator[OutputChunk]: ...
 
     def chat(
@@ -200,20 +222,43 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stream: bool = False,
+        tools: Sequence[Message] | None = None,
+        tool_choice: str | Message | None = None,
+        parallel_tool_calls: bool | None = None,
     ) -> Any:
         """Answers one conversation or several, laid out by the model's chat template.
 
         Args:
             messages: a list of {"role": …, "content": …}, or a list of such lists.
             sampling_params, stream: as in `generate`.
+            tools, tool_choice, parallel_tool_calls: as in OpenAI's API; see `minillm.structured.tool_calls`. The
+                calls are in the output's `tool_calls`, or in the chunks' `tool_events`.
 
         Raises:
-            InvalidRequestError: for malformed messages, or a model without a chat template.
+            InvalidRequestError: for malformed messages or tools, or a model without a chat template.
         """
         single = not _is_sequence(messages) or not messages or not all(map(_is_sequence, messages))
         conversations = [messages] if single else messages
-        prompts = [self.tokenizer.apply_chat_template(conversation) for conversation in conversations]
-        return self._generate(prompts, sampling_params, single=single, stream=stream)
+        params = _one_per_prompt(sampling_params, len(conversations))
+        chats = [
+            prepare_chat(
+                self.tokenizer,
+                conversation,
+                tools=tools,
+                tool_choice=tool_choice,
+                parallel_tool_calls=parallel_tool_calls,
+                answer=each.grammar,
+            )
+            for conversation, each in zip(conversations, params, strict=True)
+        ]
+        params = [dataclasses.replace(each, grammar=chat.grammar) for each, chat in zip(params, chats, strict=True)]
+        prompts = [chat.prompt_token_ids for chat in chats]
+        outputs = self._generate(prompts, params, single=single, stream=stream)
+        if not chats[0].may_call:
+            return outputs
+        if stream:
+            return _chunks_with_calls(outputs)
+        return _with_calls(outputs) if single else [_with_calls(output) for output in outputs]
 
     def _generate(
         self,
@@ -277,6 +322,35 @@ class LLM:
             return inbox.output()
         finally:
             self.engine.abort(request_id)
+
+
+def _with_calls(output: RequestOutput) -> RequestOutput:
+    text, calls = read_tool_calls(output.text)
+    others = tuple(map(_with_calls, output.others))
+    return dataclasses.replace(output, text=text, tool_calls=calls, others=others)
+
+
+def _chunks_with_calls(chunks: Chunks) -> Chunks:
+    """A stream in which calls are told from text; with the same calls in the whole output, its return value."""
+    parsers: defaultdict[int, ToolCallParser] = defaultdict(ToolCallParser)
+    all_events: defaultdict[int, list[ToolEvent]] = defaultdict(list)
+
+    def finished(output: RequestOutput) -> RequestOutput:
+        text, calls = collect_events(all_events[output.index])
+        return dataclasses.replace(output, text=text, tool_calls=calls, others=tuple(map(finished, output.others)))
+
+    with closing(chunks):
+        while True:
+            try:
+                chunk = next(chunks)
+            except StopIteration as end:
+                return finished(end.value)
+            parser = parsers[chunk.index]
+            events = parser.push(chunk.text) + (parser.finish() if chunk.finish_reason else [])
+            all_events[chunk.index] += events
+            text = "".join(event.text for event in events if isinstance(event, TextDelta))
+            calls = tuple(event for event in events if not isinstance(event, TextDelta))
+            yield dataclasses.replace(chunk, text=text, tool_events=calls)
 
 
 class _Inbox:

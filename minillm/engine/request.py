@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Literal
 
 from minillm.sampling import SamplingParams, TokenLogprobs
+from minillm.structured.tool_calls import ToolCall, ToolEvent
 
 FinishReason = Literal["stop", "length"]
 
@@ -109,6 +110,7 @@ class OutputChunk:
         finish_reason: None until the last chunk.
         logprobs: of `token_ids`, if they were asked for.
         index: which of a request's n outputs it belongs to.
+        tool_events: of `LLM.chat` with tools: calls as they come. `text` is then the text around them.
     """
 
     text: str
@@ -116,6 +118,7 @@ class OutputChunk:
     finish_reason: FinishReason | None = None
     logprobs: list[TokenLogprobs] | None = None
     index: int = 0
+    tool_events: tuple[ToolEvent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class RequestOutput:
         cached_tokens: how many of the prompt's tokens came from the prefix cache.
         index: which of the request's n outputs this is.
         others: with n > 1, the other outputs, on the one with index 0.
+        tool_calls: of `LLM.chat` with tools: the calls. `text` is then the text around them.
     """
 
     text: str
@@ -144,3 +148,4 @@ class RequestOutput:
     cached_tokens: int = 0
     index: int = 0
     others: tuple[RequestOutput, ...] = field(default=(), repr=False)
+    tool_calls: tuple[ToolCall, ...] = ()

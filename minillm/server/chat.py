@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
@@ -15,7 +15,18 @@ from minillm.sampling import SamplingParams, TokenLogprobs
 from minillm.sampling.params import MAX_LOGPROBS
 from minillm.server.generation import Events, Service, respond
 from minillm.server.protocol import FailFastList, GenerationRequest, Reply, Tally
+from minillm.server.tools import prepare_tools
 from minillm.structured import Grammar
+from minillm.structured.tool_calls import (
+    ArgumentsDelta,
+    PreparedChat,
+    TextDelta,
+    ToolCall,
+    ToolCallBegin,
+    ToolCallParser,
+    ToolEvent,
+    collect_events,
+)
 from minillm.text import Tokenizer
 
 DEFAULT_MAX_TOKENS = 512
@@ -25,9 +36,7 @@ class ChatCompletionRequest(GenerationRequest):
     """The body of a request."""
 
     unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "tools": (None, []),
         "functions": (None, []),
-        "tool_choice": (None, "none", "auto"),
         "function_call": (None, "none", "auto"),
         "modalities": (None, ["text"]),
         "audio": (None,),
@@ -41,6 +50,9 @@ class ChatCompletionRequest(GenerationRequest):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     response_format: dict[str, Any] | None = None
+    tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
 
     def sampling_params(self, **more: Any) -> SamplingParams:
         """The request's `SamplingParams`, with `more` of their fields.
@@ -79,18 +91,6 @@ def response_grammar(response_format: dict[str, Any] | None) -> Grammar | None:
     )
 
 
-def chat_messages(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages as small models' templates know them: no `developer` (OpenAI's newer `system`), no null content."""
-    return [
-        message
-        | {
-            "role": "system" if message.get("role") == "developer" else message.get("role"),
-            "content": "" if message.get("content") is None else message["content"],
-        }
-        for message in messages
-    ]
-
-
 def chat_router(service: Service) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
@@ -99,17 +99,30 @@ def chat_router(service: Service) -> APIRouter:
     async def chat_completions(body: ChatCompletionRequest, request: Request) -> Response:
         """Answers a conversation."""
         service.check_model(body.model)
-        grammar = response_grammar(body.response_format)
-        if grammar is not None:
-            await service.compile(grammar)
-        params = body.sampling_params(grammar=grammar)
+        answer = response_grammar(body.response_format)
+        body.sampling_params(grammar=answer)  # a wrong field is told before anything is done
         tokenizer = service.llm.tokenizer
-        prompt = await service.tokenized(request, lambda: tokenizer.apply_chat_template(chat_messages(body.messages)))
-        tally = Tally(len(prompt))
+
+        def prepare() -> PreparedChat:
+            return prepare_tools(
+                tokenizer,
+                body.messages,
+                tools=body.tools,
+                tool_choice=body.tool_choice,
+                parallel_tool_calls=body.parallel_tool_calls,
+                answer=answer,
+            )
+
+        chat = await service.tokenized(request, prepare)
+        if chat.grammar is not None:
+            await service.compile(chat.grammar)
+        params = body.sampling_params(grammar=chat.grammar)
+        tally = Tally(len(chat.prompt_token_ids))
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         reply = Reply("chatcmpl", kind, service.llm.fingerprint, body, tally)
-        events = service.generate(request, [prompt], params)
-        return await respond(request, events, ChatAnswer(reply, tokenizer, params.n), stream=body.stream)
+        events = service.generate(request, [chat.prompt_token_ids], params)
+        chat_answer = ChatAnswer(reply, tokenizer, params.n, may_call=chat.may_call)
+        return await respond(request, events, chat_answer, stream=body.stream)
 
     return router
 
@@ -117,9 +130,16 @@ def chat_router(service: Service) -> APIRouter:
 class ChatAnswer:
     """Builds a `chat.completion`, or its chunks."""
 
-    def __init__(self, reply: Reply, tokenizer: Tokenizer, n: int) -> None:
+    def __init__(self, reply: Reply, tokenizer: Tokenizer, n: int, *, may_call: bool = False) -> None:
+        """Args:
+        reply: what the objects have in common.
+        tokenizer: of the model.
+        n: how many choices there are.
+        may_call: whether tool calls are looked for.
+        """
         self.reply, self.tokenizer, self.n = reply, tokenizer, n
         self.tally = reply.tally
+        self._parsers = [ToolCallParser() if may_call else None for _ in range(n)]
 
     async def whole(self, events: Events) -> dict[str, Any]:
         """The one object, when all events have come."""
@@ -131,28 +151,58 @@ class ChatAnswer:
         return self.reply.whole([self._choice(index, outputs[index]) for index in sorted(outputs)])
 
     def _choice(self, index: int, output: RequestOutput) -> dict[str, Any]:
+        text, calls = collect_events(self._read(index, output.text) + self._finish(index))
+        message = {"role": "assistant", "content": text or None if calls else text, "refusal": None}
         return {
             "index": index,
-            "message": {"role": "assistant", "content": output.text, "refusal": None},
-            "finish_reason": output.finish_reason,
+            "message": message | ({"tool_calls": [call.as_dict() for call in calls]} if calls else {}),
+            "finish_reason": self._finish_reason(index, output.finish_reason),
             "logprobs": chat_logprobs(self.tokenizer, output.logprobs),
         }
 
     async def chunks(self, events: Events) -> AsyncIterator[dict[str, Any]]:
-        """For each choice the role, the text as it comes, the finish reason; then the usage."""
+        """For each choice the role, the text and the calls as they come, the finish reason; then the usage."""
         for index in range(self.n):
-            yield self._chunk(index, {"role": "assistant", "content": ""})
+            # Where calls may follow, there may be no content at all.
+            content = "" if self._parsers[index] is None else None
+            yield self._chunk(index, {"role": "assistant", "content": content})
         finished: set[int] = set()
         async for index, event in events:
             self.tally.add(event)
-            if isinstance(event, OutputChunk) and (event.text or event.logprobs):
-                yield self._chunk(index, {"content": event.text}, logprobs=event.logprobs)
+            if isinstance(event, OutputChunk):
+                for chunk in self._pieces(index, event):
+                    yield chunk
             # An output that ends for want of room has no last chunk.
-            if isinstance(event, OutputChunk | RequestOutput) and event.finish_reason and index not in finished:
+            reason = event.finish_reason if isinstance(event, OutputChunk | RequestOutput) else None
+            if reason and index not in finished:
                 finished.add(index)
-                yield self._chunk(index, {}, event.finish_reason)
+                for delta in _deltas(self._finish(index)):
+                    yield self._chunk(index, delta)
+                yield self._chunk(index, {}, self._finish_reason(index, reason))
         if self.reply.include_usage:
             yield self.reply.usage_chunk()
+
+    def _pieces(self, index: int, chunk: OutputChunk) -> Iterator[dict[str, Any]]:
+        """What the engine's chunk brings; its log-probabilities with the first piece, or alone."""
+        logprobs = chunk.logprobs
+        for delta in _deltas(self._read(index, chunk.text)) or ([{}] if logprobs else []):
+            yield self._chunk(index, delta, logprobs=logprobs)
+            logprobs = None
+
+    def _read(self, index: int, text: str) -> list[ToolEvent]:
+        """What a piece of a choice's output is: text or calls."""
+        parser = self._parsers[index]
+        if parser is not None:
+            return parser.push(text)
+        return [TextDelta(text)] if text else []
+
+    def _finish(self, index: int) -> list[ToolEvent]:
+        parser = self._parsers[index]
+        return [] if parser is None else parser.finish()
+
+    def _finish_reason(self, index: int, reason: str) -> str:
+        parser = self._parsers[index]
+        return "tool_calls" if parser is not None and parser.num_calls and reason == "stop" else reason
 
     def _chunk(
         self,
@@ -163,6 +213,20 @@ class ChatAnswer:
     ) -> dict[str, Any]:
         entries = chat_logprobs(self.tokenizer, logprobs)
         return self.reply.chunk({"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": entries})
+
+
+def _deltas(events: Sequence[ToolEvent]) -> list[dict[str, Any]]:
+    """Pieces of a message in a stream. The end of a call is none: the next piece tells it."""
+    deltas: list[dict[str, Any]] = []
+    for event in events:
+        match event:
+            case TextDelta(text):
+                deltas.append({"content": text})
+            case ToolCallBegin(index, call_id, name):
+                deltas.append({"tool_calls": [{"index": index, **ToolCall(call_id, name, "").as_dict()}]})
+            case ArgumentsDelta(index, text):
+                deltas.append({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
+    return deltas
 
 
 def chat_logprobs(tokenizer: Tokenizer, entries: Sequence[TokenLogprobs] | None) -> dict[str, Any] | None:

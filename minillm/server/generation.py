@@ -85,7 +85,9 @@ class Service:
         try:
             await asyncio.to_thread(self.llm.engine.grammars.matcher, grammar)
         except InvalidRequestError as error:
-            raise InvalidRequestError(str(error), "response_format") from None
+            raise InvalidRequestError(
+                str(error), "response_format" if error.param == "grammar" else error.param
+            ) from None
 
     async def tokenized(self, request: Request, tokenize: Callable[[], T]) -> T:
         """Calls `tokenize`, in a thread of its own if the request is large."""

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from minillm.errors import InvalidRequestError
-from minillm.server.chat import chat_messages
 from minillm.server.generation import Service
 from minillm.server.protocol import FailFastList
+from minillm.server.tools import prepare_tools
 
 
 class TokenizeRequest(BaseModel):
@@ -19,6 +19,7 @@ class TokenizeRequest(BaseModel):
     model: str | None = None
     prompt: str | None = None
     messages: FailFastList[dict[str, Any]] | None = Field(None, min_length=1)
+    tools: list[Any] | None = None
     add_special_tokens: bool = True
     add_generation_prompt: bool = True
     return_token_strs: bool = False
@@ -47,8 +48,9 @@ def tokens_router(service: Service) -> APIRouter:
         def encode() -> list[int]:
             if body.prompt is not None:
                 return tokenizer.encode(body.prompt, add_special_tokens=body.add_special_tokens)
-            messages = chat_messages(body.messages or [])
-            return tokenizer.apply_chat_template(messages, add_generation_prompt=body.add_generation_prompt)
+            return prepare_tools(
+                tokenizer, body.messages or [], tools=body.tools, add_generation_prompt=body.add_generation_prompt
+            ).prompt_token_ids
 
         ids = await service.tokenized(request, encode)
         strings = [tokenizer.token_bytes(token).decode("utf-8", "replace") for token in ids]

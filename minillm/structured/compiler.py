@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from minillm.errors import InvalidRequestError
 from minillm.structured.grammar import Grammar
 from minillm.text import Tokenizer
+from minillm.text.tool_messages import CALL_BEGIN, CALL_END, RESPONSE_BEGIN
 
 CACHED_GRAMMARS = 128
 PROBE_SECONDS = 5.0
@@ -151,12 +153,24 @@ class GrammarCompiler:
     def _compile(self, grammar: Grammar, vocabulary: LLTokenizer) -> Matcher:
         source = _source(grammar)
         if _is_suspicious(grammar):
-            _probe(source)
+            _probe(source, "tools" if grammar.kind == "tool_calls" else "grammar")
         limits = LLParserLimits(verbose_errors=False)
         matcher = LLMatcher(vocabulary, source, log_level=0, limits=limits)
         if matcher.is_error():
+            if grammar.kind == "tool_calls":
+                self._blame_part(grammar, vocabulary)
             raise InvalidRequestError(_explain(grammar, matcher.get_error()), "grammar")
         return Matcher(matcher)
+
+    def _blame_part(self, grammar: Grammar, vocabulary: LLTokenizer) -> None:
+        """Raises the error of the tool that can't be honoured, with its name; or of the text's schema."""
+        for name, part in grammar.parts():
+            try:
+                self._compile(part, vocabulary)
+            except InvalidRequestError as error:
+                if name is None:
+                    raise
+                raise InvalidRequestError(f"The parameters of the tool {name!r}: {error}", "tools") from None
 
     def _read_vocabulary(self) -> LLTokenizer:
         vocabulary = _Vocabulary(self._tokenizer, self._vocab_size)
@@ -170,6 +184,9 @@ class _Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
         self._tokenizer = tokenizer
+        self._markers = re.compile(
+            f"({'|'.join(map(re.escape, tokenizer.marker_ids))})" if tokenizer.marker_ids else "(?!)"
+        )
         self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
         self.special_token_ids = sorted(token for token in tokenizer.special_token_ids if token < vocab_size)
         self.eos_token_ids = sorted(token for token in tokenizer.eos_token_ids if token < vocab_size)
@@ -180,6 +197,13 @@ class _Vocabulary:
         self.eos_token_id, self.bos_token_id = self.eos_token_ids[0], tokenizer.bos_token_id
 
     def __call__(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for piece in self._markers.split(text):  # every other one is a marker
+            marker = self._tokenizer.marker_ids.get(piece)
+            ids += self._encode(piece) if marker is None else [marker]
+        return ids
+
+    def _encode(self, text: str) -> list[int]:
         if not self._tokenizer.strips_leading_space:
             return self._tokenizer.encode(text, add_special_tokens=False)
         # SentencePiece puts a space before a text; here, every text is the continuation of another.
@@ -193,8 +217,42 @@ def _source(grammar: Grammar) -> str:
         return LLMatcher.grammar_from_regex(grammar.text)
     if grammar.kind == "lark":
         return LLMatcher.grammar_from_lark(grammar.text)
+    if grammar.kind == "tool_calls":
+        return LLMatcher.grammar_from_lark(_lark_of_tool_calls(**json.loads(grammar.text)))
     schema = {"type": "object"} if grammar.kind == "json_object" else json.loads(grammar.text)
     return LLMatcher.grammar_from_json_schema(schema, overrides=_JSON_OPTIONS)  # type: ignore[arg-type]
+
+
+def _lark_of_tool_calls(tools: Mapping[str, Any], max_calls: int, text: Any) -> str:
+    """Calls, and the text beside them, as `Grammar.tool_calls` describes them.
+
+    The text up to a call and the call's mark are one lazy lexeme: it ends with the first mark, and until then the
+    output may end at any place as `TEXT` does. A line's end may follow the last call, because that's what models write
+    between two of them. No text has the mark of a result in it: weak models repeat results, or make them up.
+    """
+    marks = [RESPONSE_BEGIN.removesuffix(">"), *([] if tools else [CALL_BEGIN])]
+    any_text = f"/(.|\\n)*/ & ~/(.|\\n)*({'|'.join(marks)})(.|\\n)*/"
+    if not tools:
+        return f"start: TEXT\nTEXT: {any_text}"
+    begin, end = json.dumps(CALL_BEGIN), json.dumps(f"\n{CALL_END}")
+    more = f'("\\n" {begin} call){{0,{max_calls - 1}}} "\\n"?' if max_calls > 1 else ""
+    lines = [
+        f"start: calls{'' if text is None else ' | TEXT' if text == 'free' else ' | answer'}",
+        f"calls: {'marked_text' if text == 'free' else begin} call {more}",
+        f"call: ({' | '.join(f'call_{index}' for index in range(len(tools)))}) {end}",
+    ]
+    for index, (name, schema) in enumerate(tools.items()):
+        head = json.dumps(f'\n{{"name": {json.dumps(name)}, "arguments": ')
+        lines.append(f'call_{index}: {head} {_inline(schema)} "}}"')
+    if text == "free":
+        lines += [f"marked_text[lazy]: TEXT {begin}", f"TEXT: {any_text}"]
+    elif text is not None:
+        lines.append(f"answer: {_inline(text)}")
+    return "\n".join(lines)
+
+
+def _inline(schema: Mapping[str, Any]) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': _JSON_OPTIONS})}"
 
 
 def _is_suspicious(grammar: Grammar) -> bool:
@@ -207,7 +265,7 @@ def _is_suspicious(grammar: Grammar) -> bool:
     return has_patterns or sum("$ref" in schema for schema in schemas) > 50
 
 
-def _probe(source: str) -> None:
+def _probe(source: str, param: str) -> None:
     """Compiles in another process first, with a part of a usual stack: there it may hang or crash.
 
     Raises:
@@ -225,7 +283,7 @@ def _probe(source: str) -> None:
         raise InvalidRequestError(
             f"The grammar is too complex: compiling it takes more than {PROBE_SECONDS:g} seconds or too much memory. "
             "The cause is often 'pattern' together with 'allOf', or a long chain of '$ref'; make it simpler.",
-            "grammar",
+            param,
         )
 
 

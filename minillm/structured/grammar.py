@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, get_args
 
 from minillm.errors import InvalidRequestError
+from minillm.text.tool_messages import CALL_BEGIN
 
-Kind = Literal["json_schema", "json_object", "regex", "lark"]
+Kind = Literal["json_schema", "json_object", "regex", "lark", "tool_calls"]
 
 MAX_LENGTH = 128 * 1024
 """Characters of a grammar's text."""
@@ -36,7 +38,8 @@ class Grammar:
     Attributes:
         kind: how to read the text.
         text: a JSON Schema as JSON, a regular expression (of Rust's `regex`: no look-around, no back-references) or
-            a grammar in llguidance's dialect of Lark; "" for json_object.
+            a grammar in llguidance's dialect of Lark; "" for json_object; of tool_calls what `Grammar.tool_calls`
+            writes.
     """
 
     kind: Kind
@@ -56,6 +59,19 @@ class Grammar:
             raise _refused(f"A Lark grammar may have {MAX_LARK_LINES} lines and no %json; use a JSON Schema for that.")
         if self.kind == "json_schema":
             object.__setattr__(self, "text", json.dumps(_checked_schema(self.text)))
+        if self.kind == "tool_calls":
+            self._check_tool_calls()
+
+    def _check_tool_calls(self) -> None:
+        try:
+            parts = json.loads(self.text)
+            schemas = [*parts["tools"].values(), *([parts["text"]] if isinstance(parts["text"], dict) else [])]
+            if parts.keys() != {"tools", "max_calls", "text"} or not isinstance(parts["max_calls"], int):
+                raise ValueError
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            raise _refused("A grammar of kind 'tool_calls' is made by Grammar.tool_calls().") from None
+        for schema in schemas:
+            _checked_schema(json.dumps(schema))
 
     @classmethod
     def json_schema(cls, schema: Mapping[str, Any] | bool) -> Grammar:
@@ -86,9 +102,60 @@ class Grammar:
         """A text of the language that a context-free grammar describes, from its rule `start`."""
         return cls("lark", text)
 
+    @classmethod
+    def tool_calls(
+        cls,
+        tools: Mapping[str, Mapping[str, Any]],
+        *,
+        max_calls: int = 1,
+        text: Grammar | Literal["free"] | None = None,
+    ) -> Grammar:
+        """Calls of tools in the format of `minillm.structured.tool_calls`, at most `max_calls` of them.
+
+        Args:
+            tools: JSON Schemas of the arguments, by the tools' names.
+            max_calls: one after the other.
+            text: what may be there beside them. "free": any text before the first call or without one, but in it no
+                mark of a call. A grammar: either text that follows it, or calls. None: nothing, and at least one call.
+
+        Raises:
+            InvalidRequestError: for schemas that can't be honoured, or a `text` that isn't JSON.
+        """
+        if isinstance(text, Grammar):
+            if text.kind not in ("json_schema", "json_object"):
+                raise _refused(f"A grammar of kind {text.kind!r} can't be joined with tools; only JSON can.")
+            joined: Any = text._json_schema()
+        else:
+            joined = text
+        return cls("tool_calls", json.dumps({"tools": dict(tools), "max_calls": max_calls, "text": joined}))
+
+    @property
+    def unstoppable_from(self) -> str | None:
+        """The text from which on stop strings no longer count, "" for the beginning; None if they always count.
+
+        A stop string ends text. A call that it cut off would be none.
+        """
+        if self.kind != "tool_calls" or not json.loads(self.text)["tools"]:
+            return None
+        return "" if json.loads(self.text)["text"] is None else CALL_BEGIN
+
     def subschemas(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every schema inside a JSON Schema with its path, itself first; nothing for the other kinds."""
+        """Every schema inside a JSON Schema with its path, itself first; those of all parts of tool calls; nothing
+        for the other kinds."""
+        if self.kind == "tool_calls":
+            return chain.from_iterable(part.subschemas() for _, part in self.parts())
         return _walk(json.loads(self.text)) if self.kind == "json_schema" else iter(())
+
+    def parts(self) -> Iterator[tuple[str | None, Grammar]]:
+        """The grammars that tool calls are made of: each tool's arguments with its name, and, with None, the text's."""
+        parts = json.loads(self.text)
+        for name, schema in parts["tools"].items():
+            yield name, Grammar.json_schema(schema)
+        if isinstance(parts["text"], dict):
+            yield None, Grammar.json_schema(parts["text"])
+
+    def _json_schema(self) -> dict[str, Any]:
+        return {"type": "object"} if self.kind == "json_object" else json.loads(self.text)
 
 
 def _checked_schema(text: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from minillm.errors import InvalidRequestError, UnsupportedModelError
+from minillm.text.tool_messages import CALL_BEGIN, plain_chat, with_arguments_as_objects
 
 Message = Mapping[str, Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -74,11 +75,14 @@ class ChatTemplate:
         variables: Mapping[str, Any],
     ) -> RenderedChat:
         """Renders a conversation. See `Tokenizer.apply_chat_template` for arguments and errors."""
+        self._refuse_unknown(variables)
         given = dict(variables) | ({"tools": _check_tools(tools)} if tools else {})
-        self._refuse_unknown(given)
-        inputs: dict[str, Any] = {"messages": check_messages(messages)}
+        # Arguments are read before anything is broken up: in a string of JSON, \u003c would hide a control token.
+        inputs: dict[str, Any] = {"messages": with_arguments_as_objects(check_messages(messages))}
         inputs |= {name: plain_data(value, name, param=name) for name, value in given.items()}
         inputs, sentinel = self._break_special_tokens(inputs)
+        if not self.knows_tools:
+            inputs["messages"] = plain_chat(inputs["messages"], inputs.pop("tools", None))
         inputs = self._variables | {"tools": None, "add_generation_prompt": add_generation_prompt} | inputs
         template, _ = self._compiled
         try:
@@ -91,6 +95,14 @@ class ChatTemplate:
                 "It may not know a role or a kind of content that they use.",
                 "messages",
             ) from error
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the template writes tools, calls and results, in the format that minillm reads.
+
+        Other formats (Llama 3.1's, Mistral's) don't count: their models are told about ours instead.
+        """
+        return "tools" in self._compiled[1] and CALL_BEGIN in self.source
 
     @cached_property
     def _compiled(self) -> tuple[Template, set[str]]:

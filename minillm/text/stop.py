@@ -20,16 +20,21 @@ class StopStrings:
     character, the longest one counts. The result doesn't depend on how the text is cut into chunks.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, until: str | None = None) -> None:
         """Builds the automaton, in time and memory proportional to the total length of the stop strings.
 
         Args:
             stops: the stop strings; a single str is one stop string. May be empty: then nothing is held back.
+            until: from this text on, stop strings no longer count; "" for from the beginning.
 
         Raises:
             InvalidRequestError: for a stop string that is empty or isn't text.
         """
-        self._automaton = _Automaton([stops] if isinstance(stops, str) else stops)
+        stops = [stops] if isinstance(stops, str) else list(stops)
+        stops = [] if until == "" else stops
+        self._until = until if until not in stops else None
+        # It's searched for like the others, but ends the search instead of the stream.
+        self._automaton = _Automaton([*stops, self._until] if stops and self._until else stops)
         self._state = 0
         self._held = ""
         self._matched: str | None = None
@@ -56,6 +61,9 @@ class StopStrings:
             length = automaton.match_length[state]
             if length:
                 begin = end + 1 - length
+                if text[begin : end + 1] == self._until:
+                    self._automaton, self._state, self._held = _Automaton([]), 0, ""
+                    return text, False
                 self._matched, self._held = text[begin : end + 1], ""
                 return text[:begin], True
         self._state = state

@@ -22,6 +22,7 @@ from minillm.errors import InvalidRequestError, ModelNotFoundError
 from minillm.text.chat_template import ChatTemplate, Message, RenderedChat
 from minillm.text.checkpoint import TokenizerParts, read_folder, token_text, write_folder
 from minillm.text.gguf_vocab import BYTE_OF_CHAR, parts_from_gguf
+from minillm.text.tool_messages import MARKERS
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _SPACE = re.compile(r"\s*")
@@ -34,6 +35,8 @@ class Tokenizer:
     Attributes:
         vocab_size: one more than the largest token id.
         special_token_ids: control tokens, such as end of text; `decode` leaves them out.
+        marker_ids: tokens that mark tool calls and results, by their text. Control tokens too, except that `decode`
+            keeps them, because they are how a call is told from text.
         eos_token_ids: the tokens that end a generation.
         bos_token_id: the token that begins a text, if the model has one.
         add_bos: whether `encode` puts it in front.
@@ -46,22 +49,24 @@ class Tokenizer:
         config = parts.config
         self._config = config
         self._named = {name: token_text(config[name]) for name in NAMED_TOKENS if config.get(name)}
-        self._backend = _prepare(parts.backend, self._named.values())
+        self._backend = _prepare(parts.backend, [*self._named.values(), *MARKERS])
         self._continuation = _without_first_space(self._backend)
         self._added = self._backend.get_added_tokens_decoder()
         self._added_ids = {token.content: token_id for token_id, token in self._added.items()}
         matched = (token.content for token in self._added.values() if token.special or not token.normalized)
         self._added_pattern = _any_of(matched)
-        self.special_token_ids = frozenset(i for i, token in self._added.items() if token.special)
+        self.marker_ids = {text: self._added_ids[text] for text in MARKERS if text in self._added_ids}
+        control_ids = {i for i, token in self._added.items() if token.special}
+        self.special_token_ids = frozenset(control_ids.difference(self.marker_ids.values()))
         self.vocab_size = max(self._backend.get_vocab().values(), default=-1) + 1
         self.bos_token_id = self._named_id("bos_token")
         eos = self._named_id("eos_token")
         self.eos_token_ids = parts.eos_token_ids | (frozenset() if eos is None else {eos})
         # Ordinary text may give the unknown token, but no other special one.
-        self._forbidden_ids = self.special_token_ids - {self._named_id("unk_token")}
+        self._forbidden_ids = control_ids - {self._named_id("unk_token")}
         self._prefix, self._suffix = self._affixes()
         self.add_bos = self.bos_token_id is not None and self._prefix[:1] == [self.bos_token_id]
-        special = sorted(self._added[i].content for i in self.special_token_ids)
+        special = sorted(self._added[i].content for i in control_ids)
         self._chat_templates = {
             name: ChatTemplate(source, variables=self._named, special_tokens=special)
             for name, source in parts.chat_templates.items()
@@ -249,11 +254,12 @@ class Tokenizer:
             messages: each with "role" (system, developer, user, assistant, tool) and "content" (text, a
                 list of text parts, or None); further keys are the template's business.
             add_generation_prompt: end with the beginning of the assistant's answer.
-            tools: JSON schemas of functions, for templates that know tools; [] is the same as None.
+            tools: definitions of functions, in OpenAI's form; [] is the same as None. A template that doesn't write
+                tools, calls and results in Hermes' format gets them as text (see `tool_messages.plain_chat`).
             template_kwargs: further variables of the template, such as enable_thinking.
 
         Raises:
-            InvalidRequestError: for messages of a wrong shape or that the template refuses, for tools or a
+            InvalidRequestError: for messages or tools of a wrong shape or that the template refuses, for a
                 variable that it has no use for, and if the model has no template.
         """
         rendered = self._render(messages, add_generation_prompt, tools, template_kwargs)
@@ -282,7 +288,8 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] | None,
         template_kwargs: Mapping[str, Any],
     ) -> RenderedChat:
-        name = "tool_use" if tools and "tool_use" in self._chat_templates else "default"
+        for_tools = self._chat_templates.get("tool_use")
+        name = "tool_use" if tools and for_tools is not None and for_tools.knows_tools else "default"
         if name not in self._chat_templates:
             raise InvalidRequestError(
                 "This model has no chat template: it was trained to continue text, not to chat. "

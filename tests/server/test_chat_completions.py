@@ -358,8 +358,7 @@ def test_unknown_and_advisory_fields_are_accepted(client: openai.OpenAI) -> None
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f", "parameters": {}}}]),
-        ("tool_choice", "required"),
+        ("function_call", {"name": "f"}),
         ("reasoning_effort", "high"),
         ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content", "content": "x"}),

@@ -380,21 +380,21 @@ def test_chat_template_from_the_config_or_a_file(folder: Path) -> None:
     assert Tokenizer.load(folder).render_chat(messages) == "config x"
     entries = [
         {"name": "default", "template": "no tools"},
-        {"name": "tool_use", "template": "{{ tools | length }} tools"},
+        {"name": "tool_use", "template": "{{ tools | length }} tools {# <tool_call> #}"},
     ]
     rewrite(folder / "tokenizer_config.json", chat_template=entries)
     assert Tokenizer.load(folder).render_chat(messages) == "no tools"
-    assert Tokenizer.load(folder).render_chat(messages, tools=[{}, {}]) == "2 tools"
+    assert Tokenizer.load(folder).render_chat(messages, tools=[{}, {}]) == "2 tools "
     (folder / "kept").rename(folder / "chat_template.jinja")
     assert Tokenizer.load(folder).render_chat(messages).startswith("<|im_start|>user\nx<|im_end|>")
 
 
 def test_several_chat_templates_are_saved(folder: Path, tmp_path: Path) -> None:
-    parts = TokenizerParts(tiny_backend(), {}, {"default": "d", "tool_use": "{{ tools }}t"})
+    parts = TokenizerParts(tiny_backend(), {}, {"default": "d", "tool_use": "{{ tools }}t<tool_call>"})
     Tokenizer(parts).save(tmp_path / "again")
     again = Tokenizer.load(tmp_path / "again")
     assert again.render_chat([{"role": "user", "content": ""}]) == "d"
-    assert again.render_chat([{"role": "user", "content": ""}], tools=[{}]) == "[{}]t"
+    assert again.render_chat([{"role": "user", "content": ""}], tools=[{}]) == "[{}]t<tool_call>"
 
 
 def test_what_is_missing_is_said(tmp_path: Path, folder: Path) -> None:
