@@ -230,7 +230,7 @@ def _lark_of_tool_calls(tools: Mapping[str, Any], max_calls: int, text: Any) -> 
     output may end at any place as `TEXT` does. A line's end may follow the last call, because that's what models write
     between two of them. No text has the mark of a result in it: weak models repeat results, or make them up.
     """
-    marks = [RESPONSE_BEGIN.removesuffix(">"), *([] if tools else [CALL_BEGIN])]
+    marks = [mark.removesuffix(">") for mark in (RESPONSE_BEGIN, *(() if tools else (CALL_BEGIN,)))]
     any_text = f"/(.|\\n)*/ & ~/(.|\\n)*({'|'.join(marks)})(.|\\n)*/"
     if not tools:
         return f"start: TEXT\nTEXT: {any_text}"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import SCHEMAS
 from torch import Tensor
 
 from minillm import LLM, SamplingParams
@@ -32,34 +33,9 @@ PERSON = {
 PERSON_GRAMMAR = Grammar.json_schema(PERSON)
 LONG = 600
 
-_leaves = st.one_of(
-    st.builds(lambda n: {"type": "string", "maxLength": n}, st.integers(0, 6)),
-    st.builds(
-        lambda low, n: {"type": "integer", "minimum": low, "maximum": low + n}, st.integers(-50, 50), st.integers(0, 99)
-    ),
-    st.builds(lambda values: {"enum": values}, st.lists(st.sampled_from(["a", "b c", "ä", 1, 2.5, None]), min_size=1)),
-    st.sampled_from([{"type": "boolean"}, {"type": "null"}, {"type": "string", "format": "date"}]),
-)
-
-
-def _object(properties: dict[str, Any], num_required: int) -> dict[str, Any]:
-    required = list(properties)[:num_required]
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-_schemas = st.recursive(
-    _leaves,
-    lambda inner: st.one_of(
-        st.builds(lambda items, n: {"type": "array", "items": items, "maxItems": n}, inner, st.integers(0, 2)),
-        st.builds(_object, st.dictionaries(st.sampled_from("abcd"), inner, max_size=3), st.integers(0, 3)),
-        st.builds(lambda options: {"anyOf": options}, st.lists(inner, min_size=1, max_size=2)),
-    ),
-    max_leaves=5,
-)
-
 
 @settings(max_examples=40)
-@given(schema=_schemas, seed=st.integers(0, 999), temperature=st.sampled_from([0, 1.0, 5.0]))
+@given(schema=SCHEMAS, seed=st.integers(0, 999), temperature=st.sampled_from([0, 1.0, 5.0]))
 def test_any_output_validates(tiny: LLM, schema: dict[str, Any], seed: int, temperature: float) -> None:
     params = SamplingParams(grammar=Grammar.json_schema(schema), seed=seed, temperature=temperature, max_tokens=LONG)
     output = tiny.generate("Data:", params)
