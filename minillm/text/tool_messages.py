@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
+
+from minillm.errors import InvalidRequestError
 
 CALL_BEGIN, CALL_END = "<tool_call>", "</tool_call>"
 RESPONSE_BEGIN, RESPONSE_END = "<tool_response>", "</tool_response>"
@@ -29,6 +32,8 @@ To call one, write its name and its arguments like this, as JSON between the two
 {{{{"name": <name>, "arguments": <arguments>}}}}
 {CALL_END}
 What it returns comes back between {RESPONSE_BEGIN} and {RESPONSE_END}. Use it for your answer."""
+_AFTER_RESULTS = "\n\nAnswer the question with this."
+"""A model that was never trained on tools would otherwise go on in the form of what it sees."""
 
 
 def with_arguments_as_objects(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -36,29 +41,34 @@ def with_arguments_as_objects(messages: Sequence[Mapping[str, Any]]) -> list[dic
 
     OpenAI's API sends them as strings of JSON. A string that isn't JSON, such as that of a call which was cut off,
     stays a string. A turn that consists of calls gets an empty content, since templates look at it.
+
+    Raises:
+        InvalidRequestError: for a call of a wrong shape, naming it.
     """
-    return [dict(message) if "tool_calls" not in message else _with_objects(message) for message in messages]
+    result = [dict(message) for message in messages]
+    for index, message in enumerate(result):
+        where = f"messages[{index}]['tool_calls']"
+        calls = message.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise InvalidRequestError(f"{where} must be a list, not {type(calls).__name__}.", "messages")
+        if calls:
+            message.setdefault("content", "")
+            message["tool_calls"] = [_with_object(call, f"{where}[{place}]") for place, call in enumerate(calls)]
+    return result
 
 
-def _with_objects(message: Mapping[str, Any]) -> dict[str, Any]:
-    calls = message["tool_calls"]
-    if not isinstance(calls, list):
-        return dict(message)
-    return {"content": "", **message, "tool_calls": [_call_with_object(call) for call in calls]}
-
-
-def _call_with_object(call: Any) -> Any:
-    if not isinstance(call, dict):
-        return call
-    if isinstance(call.get("function"), dict):
-        return {**call, "function": _call_with_object(call["function"])}
-    arguments = call.get("arguments")
-    return {**call, "arguments": _parsed(arguments)} if isinstance(arguments, str) else call
+def _with_object(call: Any, where: str) -> dict[str, Any]:
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise InvalidRequestError(f"{where} must be {{'function': {{'name': ..., 'arguments': ...}}}}.", "messages")
+    arguments = function.get("arguments")
+    parsed = function | {"arguments": _parsed(arguments or "{}") if isinstance(arguments, str | None) else arguments}
+    return {**call, "function": parsed} if "function" in call else parsed
 
 
 def _parsed(arguments: str) -> Any:
     try:
-        return json.loads(arguments or "{}")
+        return json.loads(arguments)
     except (ValueError, RecursionError):
         return arguments
 
@@ -70,19 +80,15 @@ def plain_chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | Non
     follow each other one turn of the user's.
     """
     plain: list[dict[str, Any]] = []
-    in_results = False
-    for message in messages:
-        is_result = message["role"] == "tool"
-        if is_result:
-            text = f"{RESPONSE_BEGIN}\n{message.get('content', '')}\n{RESPONSE_END}"
-            if in_results:
-                plain[-1]["content"] += f"\n{text}"
-            else:
-                plain.append({"role": "user", "content": text})
-        else:
-            plain.append(_with_calls_as_text(message))
-        in_results = is_result
+    for is_result, turns in groupby(messages, lambda message: message["role"] == "tool"):
+        group = list(turns)
+        plain += [_results_turn(group)] if is_result else map(_with_calls_as_text, group)
     return _with_tools(plain, tools) if tools else plain
+
+
+def _results_turn(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    texts = [f"{RESPONSE_BEGIN}\n{result.get('content', '')}\n{RESPONSE_END}" for result in results]
+    return {"role": "user", "content": "\n".join(texts) + _AFTER_RESULTS}
 
 
 def _with_tools(messages: Sequence[dict[str, Any]], tools: Sequence[Any]) -> list[dict[str, Any]]:
@@ -96,15 +102,14 @@ def _with_tools(messages: Sequence[dict[str, Any]], tools: Sequence[Any]) -> lis
 
 def _with_calls_as_text(message: Mapping[str, Any]) -> dict[str, Any]:
     calls = message.get("tool_calls")
-    if not isinstance(calls, list) or not calls:
+    if not calls:
         return dict(message)
-    parts = [message["content"]] if message.get("content") else []
+    parts = [message["content"]] if message["content"] else []
     parts += [f"{CALL_BEGIN}\n{_call_as_json(call)}\n{CALL_END}" for call in calls]
     return {key: value for key, value in message.items() if key != "tool_calls"} | {"content": "\n".join(parts)}
 
 
-def _call_as_json(call: Any) -> str:
-    function = call.get("function", call) if isinstance(call, dict) else {}
+def _call_as_json(call: Mapping[str, Any]) -> str:
+    function = call.get("function", call)
     # In the order in which the grammar has the model write it, whatever the order in the message.
-    written = {"name": function.get("name"), "arguments": function.get("arguments", {})}
-    return json.dumps(written, ensure_ascii=False)
+    return json.dumps({"name": function["name"], "arguments": function["arguments"]}, ensure_ascii=False)

@@ -123,3 +123,29 @@ def test_work_grows_with_the_text_only() -> None:
         shown = "".join(watcher.push(text[i : i + 7])[0] for i in range(0, len(text), 7)) + watcher.flush()
         assert shown == text
         assert counted.lookups <= len(text)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("text", "shown", "stopped"),
+    [
+        ("one STOP <call> two", "one ", True),
+        ("one <call> STOP two", "one <call> STOP two", False),
+        ("one <cal STOP l> two", "one <cal ", True),
+        ("<call>STOP", "<call>STOP", False),
+        ("<<call>STO", "<<call>STO", False),
+        ("a ll> b", "a ", True),
+        ("a <call> b", "a <call> b", False),
+    ],
+)
+def test_from_a_text_on_stop_strings_no_longer_count(text: str, shown: str, stopped: bool, size: int) -> None:
+    stops = StopStrings(["STOP", "ll>"], until="<call>")
+    pieces = [stops.push(text[start : start + size]) for start in range(0, len(text), size)]
+    assert "".join(piece for piece, _ in pieces) + stops.flush() == shown
+    assert pieces[-1][1] is stopped
+
+
+def test_stop_strings_may_count_for_nothing_and_before_the_text_that_ends_them() -> None:
+    assert StopStrings(["a"], until="").push("banana") == ("banana", False)
+    assert StopStrings(["<call>"], until="<call>").push("x<call>") == ("x", True)
+    assert StopStrings([], until="<call>").push("x<call") == ("x<call", False)
