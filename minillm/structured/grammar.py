@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, get_args
+from urllib.parse import unquote
 
 from minillm.errors import InvalidRequestError
 from minillm.text.tool_messages import CALL_BEGIN
@@ -171,6 +172,7 @@ def _checked_schema(text: str) -> dict[str, Any]:
         raise _refused(f"The schema is nested more than {MAX_DEPTH} levels deep. Put parts of it into $defs.")
     for path, part in _walk(schema):
         _check_subschema(path, part)
+    _check_references(schema)
     return schema
 
 
@@ -188,12 +190,39 @@ def _check_subschema(path: str, schema: dict[str, Any]) -> None:
     for keyword in ("$id", "$anchor", "x-guidance"):
         if keyword in schema:
             refuse(keyword, "references are paths, such as '#/$defs/name', and nothing else can be set in a schema")
+    for keyword in ("exclusiveMinimum", "exclusiveMaximum"):
+        if isinstance(schema.get(keyword), bool):
+            refuse(keyword, "it's a number of its own since draft 6")
     if isinstance(schema.get("items"), list):
         refuse("items", "a list of schemas is called prefixItems since draft 2020-12")
     at_least, required = schema.get("minProperties", 0), schema.get("required", ())
     # A model may write a key twice, which counts as one.
     if not isinstance(at_least, int) or at_least > (len(set(map(str, required))) if isinstance(required, list) else 0):
         refuse("minProperties", "it asks for more properties than `required` names")
+
+
+def _check_references(schema: dict[str, Any]) -> None:
+    """Refuses references that lead to nothing but each other: no text would ever match."""
+    ends: set[str] = set()  # references that lead to something
+    for path, part in _walk(schema):
+        followed: list[str] = []
+        while isinstance(part, dict) and isinstance(reference := part.get("$ref"), str) and reference not in ends:
+            if reference in followed:
+                raise _refused(f"The keyword '$ref' at {path} can't be honoured: it leads back to itself.")
+            followed.append(reference)
+            part = _resolve(schema, reference)
+        ends.update(followed)
+
+
+def _resolve(schema: Any, reference: str) -> Any:
+    """What a path such as '#/$defs/name' leads to; None if that is nothing."""
+    for name in unquote(reference).split("/")[1:]:
+        name = name.replace("~1", "/").replace("~0", "~")
+        if isinstance(schema, list):
+            schema = schema[int(name)] if name.isdecimal() and int(name) < len(schema) else None
+        else:
+            schema = schema.get(name) if isinstance(schema, dict) else None
+    return schema
 
 
 def _walk(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

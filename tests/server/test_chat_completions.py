@@ -385,13 +385,43 @@ class Book(pydantic.BaseModel):
     genre: Literal["novel", "poems"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_pydantic_model_comes_back_filled(client: openai.OpenAI, seed: int) -> None:
-    answer = client.chat.completions.parse(
-        model=MODEL, messages=HELLO, response_format=Book, max_tokens=300, temperature=1.0, seed=seed
+@pytest.mark.parametrize("beta", [True, False])
+def test_a_pydantic_model_comes_back_filled(client: openai.OpenAI, beta: bool) -> None:
+    completions = client.beta.chat.completions if beta else client.chat.completions
+    answer = completions.parse(
+        model=MODEL, messages=HELLO, response_format=Book, max_tokens=300, temperature=1.0, seed=beta
     )
     assert answer.choices[0].finish_reason == "stop"
     assert isinstance(answer.choices[0].message.parsed, Book)
+
+
+def test_the_clients_stream_helper_parses_as_it_comes(client: openai.OpenAI) -> None:
+    request: Any = {"model": MODEL, "messages": HELLO, "response_format": Book, "max_tokens": 300, "seed": 1}
+    with client.chat.completions.stream(**request) as stream:
+        done = [event.parsed for event in stream if event.type == "content.done"]
+        final = stream.get_final_completion()
+    assert isinstance(final.choices[0].message.parsed, Book)
+    assert done == [final.choices[0].message.parsed]
+    assert final.choices[0].message.parsed == client.chat.completions.parse(**request).choices[0].message.parsed
+
+
+@pytest.mark.parametrize("strict", [True, False, None])
+def test_strict_or_not_the_schema_is_followed(client: openai.OpenAI, strict: bool | None) -> None:
+    schema = {"name": "book", "schema": Book.model_json_schema(), "strict": strict}
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=HELLO,
+        response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[typeddict-item]
+        max_tokens=300,
+        temperature=1.5,
+        seed=2,
+    )
+    Book.model_validate_json(answer.choices[0].message.content or "")
+
+
+def test_an_answer_that_was_cut_off_is_the_clients_length_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.LengthFinishReasonError):
+        client.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Book, max_tokens=3)
 
 
 def test_structured_output_streams_and_comes_in_several_choices(client: openai.OpenAI) -> None:

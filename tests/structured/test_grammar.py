@@ -70,6 +70,115 @@ FEATURES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
     "recursion": (NODE, [{"v": 1}, {"v": 1, "next": {"v": 2}}], [{"next": {"v": 1}}, {"v": 1, "next": {}}]),
     "annotations": ({"type": "null", "title": "T", "description": "D", "default": 1, "deprecated": True}, [None], [1]),
     "a property called not": ({"type": "object", "properties": {"not": {"type": "null"}}}, [{"not": None}], []),
+    "$schema": ({"$schema": "http://json-schema.org/draft-07/schema#", "type": "integer"}, [1], ["a"]),
+    "number bounds": ({"type": "number", "minimum": 0.5, "maximum": 1.5}, [0.5, 1, 1.5], [0.4, 2]),
+    "exclusive integers": ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, [1, 2], [0, 3]),
+    "multipleOf a fraction": ({"type": "number", "multipleOf": 0.5}, [0.5, 1], [0.3]),
+    "large numbers": ({"type": "integer", "maximum": 10**18}, [10**18], [10**18 + 1]),
+    "pattern with a length": ({"type": "string", "pattern": "^a+$", "minLength": 2}, ["aa"], ["a", "ab"]),
+    "pattern with classes": ({"type": "string", "pattern": "^\\w+ \\d{3}$"}, ["ab 123"], ["ab 12", "a b 123"]),
+    "pattern of Unicode": ({"type": "string", "pattern": "^[äö]+$"}, ["äö"], ["a"]),
+    "format ipv4": ({"type": "string", "format": "ipv4"}, ["1.2.3.4"], ["1.2.3"]),
+    "format ipv6": ({"type": "string", "format": "ipv6"}, ["::1"], ["x"]),
+    "format of a number": ({"type": "integer", "format": "int32"}, [1], ["a"]),
+    "enum of a type": ({"type": "string", "enum": ["a", 1]}, ["a"], [1]),
+    "const null": ({"const": None}, [None], [0, ""]),
+    "no items": ({"type": "array", "items": False}, [[]], [[1]]),
+    "no more than none": ({"type": "array", "maxItems": 0}, [[]], [[1]]),
+    "items after prefixItems": (
+        {"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}},
+        [[], [1], [1, "a", "b"]],
+        [["a"], [1, 2]],
+    ),
+    "prefixItems that must be there": (
+        {"type": "array", "prefixItems": [{"type": "integer"}, {}], "minItems": 2, "items": False},
+        [[1, "a"]],
+        [[1], [1, 2, 3]],
+    ),
+    "empty and closed": ({"type": "object", "properties": {}, "additionalProperties": False}, [{}], [{"a": 1}]),
+    "required beside properties": (
+        {"type": "object", "properties": {"a": {}}, "required": ["b"]},
+        [{"b": 1}],
+        [{"a": 1}],
+    ),
+    "property true": ({"type": "object", "properties": {"a": True}, "required": ["a"]}, [{"a": 1}], [{}]),
+    "property false": ({"type": "object", "properties": {"a": False}}, [{}], [{"a": 1}]),
+    "keys with escapes": (
+        {"type": "object", "properties": {'a"b\n': {"type": "null"}}, "additionalProperties": False},
+        [{'a"b\n': None}],
+        [{"ab": None}],
+    ),
+    "patternProperties beside properties": (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "null"}},
+            "patternProperties": {"^b": {"type": "integer"}},
+            "additionalProperties": False,
+        },
+        [{"a": None, "b1": 2}],
+        [{"c": 1}, {"b": "x"}],
+    ),
+    "anyOf beside properties": (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}},
+            "anyOf": [{"required": ["a"]}, {"properties": {"b": {"type": "null"}}, "required": ["b"]}],
+        },
+        [{"a": 1}, {"b": None}],
+        [{}, {"a": "x"}],
+    ),
+    "anyOf in anyOf": ({"anyOf": [{"anyOf": [{"type": "null"}]}, {"type": "boolean"}]}, [None, True], [1]),
+    "oneOf constants": ({"oneOf": [{"const": "a"}, {"const": "b"}]}, ["a", "b"], ["c"]),
+    "allOf objects": (
+        {
+            "allOf": [
+                {"type": "object", "properties": {name: {"type": "integer"}}, "required": [name]} for name in ("a", "b")
+            ]
+        },
+        [{"a": 1, "b": 2}],
+        [{"a": 1}, {"a": 1, "b": "x"}],
+    ),
+    "definitions": ({"$ref": "#/definitions/a", "definitions": {"a": {"type": "integer"}}}, [1], ["a"]),
+    "$ref to $ref": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "null"}}},
+        [None],
+        [1],
+    ),
+    "$ref with escapes": (
+        {
+            "type": "array",
+            "prefixItems": [{"$ref": "#/$defs/a~1b"}, {"$ref": "#/$defs/c%20d"}],
+            "$defs": {"a/b": {"type": "null"}, "c d": {"type": "integer"}},
+        },
+        [[None, 1]],
+        [[1, 1], [None, None]],
+    ),
+    "$ref to a property": (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"$ref": "#/properties/a"}},
+            "required": ["a", "b"],
+        },
+        [{"a": 1, "b": 2}],
+        [{"a": 1, "b": "x"}],
+    ),
+    "two that contain each other": (
+        {
+            "$ref": "#/$defs/a",
+            "$defs": {
+                "a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/b"}}, "additionalProperties": False},
+                "b": {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "additionalProperties": False},
+            },
+        },
+        [{}, {"b": {"a": {"b": {}}}}],
+        [{"b": {"b": {}}}],
+    ),
+    "content": ({"type": "string", "contentEncoding": "base64", "contentMediaType": "text/plain"}, ["YQ=="], [1]),
+    "keywords of others": (
+        {"type": "integer", "x-order": 1, "nullable": True, "$comment": "c", "readOnly": True, "examples": ["a"]},
+        [1],
+        [None],
+    ),
     "Unicode": ({"enum": ["größer", "日本", "🙂"]}, ["größer", "日本", "🙂"], ["a"]),
 }
 
@@ -84,6 +193,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "unevaluatedProperties": ({"unevaluatedProperties": False}, "'unevaluatedProperties'"),
     "overlapping oneOf": ({"oneOf": [{"type": "string"}, {"maxLength": 3}]}, "'oneOf'"),
     "unknown format": ({"type": "string", "format": "colour"}, "'format'"),
+    "contains": ({"type": "array", "contains": {"const": 1}}, "'contains'"),
+    "minContains": ({"type": "array", "minContains": 1}, "'minContains'"),
+    "dependentSchemas": ({"dependentSchemas": {"a": {}}}, "'dependentSchemas'"),
+    "dependencies": ({"dependencies": {"a": ["b"]}}, "'dependencies'"),
+    "unevaluatedItems": ({"type": "array", "unevaluatedItems": False}, "'unevaluatedItems'"),
+    "$dynamicRef": ({"$dynamicRef": "#a"}, "'$dynamicRef'"),
+    "$id": ({"$id": "http://a.org/b", "type": "null"}, "'$id'"),
+    "$ref to itself": ({"$ref": "#"}, "'$ref'"),
+    "$ref in a circle": (
+        {"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+        "'$ref'",
+    ),
+    "exclusiveMinimum of draft 4": ({"type": "integer", "minimum": 0, "exclusiveMinimum": True}, "'exclusiveMinimum'"),
+    "required and closed": ({"type": "object", "required": ["a"], "additionalProperties": False}, "required property"),
+    "lengths": ({"type": "string", "minLength": 3, "maxLength": 2}, "minLength"),
+    "word boundary": ({"type": "string", "pattern": "\\bcat"}, "'pattern'"),
     "look-ahead": ({"type": "string", "pattern": "(?=a)b"}, "'pattern'"),
     "remote $ref": ({"$ref": "http://127.0.0.1:9/schema"}, "'$ref'"),
     "file $ref": ({"$ref": "file:///etc/passwd"}, "'$ref'"),
