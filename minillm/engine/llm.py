@@ -19,6 +19,7 @@ from minillm.errors import InvalidRequestError, MinillmError
 from minillm.models.decoder import Decoder
 from minillm.sampling import Sampler, SamplingParams
 from minillm.structured.tool_calls import (
+    PreparedChat,
     TextDelta,
     ToolCallParser,
     ToolEvent,
@@ -257,8 +258,10 @@ class LLM:
         if not chats[0].may_call:
             return outputs
         if stream:
-            return _chunks_with_calls(outputs)
-        return _with_calls(outputs) if single else [_with_calls(output) for output in outputs]
+            return _chunks_with_calls(outputs, chats[0])
+        if single:
+            return _with_calls(outputs, chats[0])
+        return [_with_calls(output, chat) for output, chat in zip(outputs, chats, strict=True)]
 
     def _generate(
         self,
@@ -324,15 +327,15 @@ class LLM:
             self.engine.abort(request_id)
 
 
-def _with_calls(output: RequestOutput) -> RequestOutput:
-    text, calls = read_tool_calls(output.text)
-    others = tuple(map(_with_calls, output.others))
+def _with_calls(output: RequestOutput, chat: PreparedChat) -> RequestOutput:
+    text, calls = read_tool_calls(output.text, chat.new_parser())
+    others = tuple(_with_calls(other, chat) for other in output.others)
     return dataclasses.replace(output, text=text, tool_calls=calls, others=others)
 
 
-def _chunks_with_calls(chunks: Chunks) -> Chunks:
+def _chunks_with_calls(chunks: Chunks, chat: PreparedChat) -> Chunks:
     """A stream in which calls are told from text; with the same calls in the whole output, its return value."""
-    parsers: defaultdict[int, ToolCallParser] = defaultdict(ToolCallParser)
+    parsers: defaultdict[int, ToolCallParser | None] = defaultdict(chat.new_parser)
     all_events: defaultdict[int, list[ToolEvent]] = defaultdict(list)
 
     def finished(output: RequestOutput) -> RequestOutput:
@@ -346,6 +349,7 @@ def _chunks_with_calls(chunks: Chunks) -> Chunks:
             except StopIteration as end:
                 return finished(end.value)
             parser = parsers[chunk.index]
+            assert parser is not None
             events = parser.push(chunk.text) + (parser.finish() if chunk.finish_reason else [])
             all_events[chunk.index] += events
             text = "".join(event.text for event in events if isinstance(event, TextDelta))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
@@ -121,7 +121,7 @@ def chat_router(service: Service) -> APIRouter:
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         reply = Reply("chatcmpl", kind, service.llm.fingerprint, body, tally)
         events = service.generate(request, [chat.prompt_token_ids], params)
-        chat_answer = ChatAnswer(reply, tokenizer, params.n, may_call=chat.may_call)
+        chat_answer = ChatAnswer(reply, tokenizer, params.n, chat.new_parser)
         return await respond(request, events, chat_answer, stream=body.stream)
 
     return router
@@ -130,16 +130,18 @@ def chat_router(service: Service) -> APIRouter:
 class ChatAnswer:
     """Builds a `chat.completion`, or its chunks."""
 
-    def __init__(self, reply: Reply, tokenizer: Tokenizer, n: int, *, may_call: bool = False) -> None:
+    def __init__(
+        self, reply: Reply, tokenizer: Tokenizer, n: int, new_parser: Callable[[], ToolCallParser | None]
+    ) -> None:
         """Args:
         reply: what the objects have in common.
         tokenizer: of the model.
         n: how many choices there are.
-        may_call: whether tool calls are looked for.
+        new_parser: looks for tool calls in a choice's output, if there may be any.
         """
         self.reply, self.tokenizer, self.n = reply, tokenizer, n
         self.tally = reply.tally
-        self._parsers = [ToolCallParser() if may_call else None for _ in range(n)]
+        self._parsers = [new_parser() for _ in range(n)]
 
     async def whole(self, events: Events) -> dict[str, Any]:
         """The one object, when all events have come."""

@@ -234,12 +234,18 @@ class PreparedChat:
     Attributes:
         prompt_token_ids: the conversation in the model's template.
         grammar: what the output has to follow; None for nothing.
-        may_call: whether the output is to be read by a `ToolCallParser`.
+        may_call: whether there may be calls in the output, which then has to be read by a `ToolCallParser`.
+        has_format: whether an output without calls has a format of its own, such as JSON.
     """
 
     prompt_token_ids: list[int]
     grammar: Grammar | None
     may_call: bool
+    has_format: bool = False
+
+    def new_parser(self) -> ToolCallParser | None:
+        """Reads one output; None if there can be no calls in it."""
+        return ToolCallParser(text_or_calls=self.has_format) if self.may_call else None
 
 
 def prepare_chat(
@@ -272,7 +278,7 @@ def prepare_chat(
     may_call = choice.mode != "none"
     definitions = [tool.definition() for tool in parsed] if may_call else None
     prompt = tokenizer.apply_chat_template(messages, tools=definitions, add_generation_prompt=add_generation_prompt)
-    return PreparedChat(prompt, grammar, may_call)
+    return PreparedChat(prompt, grammar, may_call, has_format=answer is not None)
 
 
 def _bad(where: str, what: str) -> InvalidRequestError:
@@ -347,12 +353,18 @@ class ToolCallParser:
         num_calls: how many calls have begun.
     """
 
-    def __init__(self, new_id: Callable[[], str] = new_call_id) -> None:
-        """Starts an output; `new_id` makes the calls' ids."""
+    def __init__(self, new_id: Callable[[], str] = new_call_id, *, text_or_calls: bool = False) -> None:
+        """Starts an output.
+
+        Args:
+            new_id: makes the calls' ids.
+            text_or_calls: an output that doesn't begin with a call has none, whatever it looks like (JSON, say, with
+                a mark in one of its strings).
+        """
         self.num_calls = 0
         self._new_id = new_id
         self._pending = ""  # what isn't decided yet
-        self._read: Callable[[], Iterable[ToolEvent] | None] = self._read_text
+        self._read: Callable[[], Iterable[ToolEvent] | None] = self._read_start if text_or_calls else self._read_text
         self._after_call = False
         self._scanner = _ObjectScanner()
 
@@ -379,6 +391,16 @@ class ToolCallParser:
         return events
 
     # Each of these reads a part of `_pending`. It returns None when it needs more of it.
+
+    def _read_start(self) -> Iterable[ToolEvent] | None:
+        begin = self._pending[: len(CALL_BEGIN)]
+        if begin != CALL_BEGIN and CALL_BEGIN.startswith(begin):
+            return None
+        self._read = self._read_text if begin == CALL_BEGIN else self._read_plain
+        return ()
+
+    def _read_plain(self) -> Iterable[ToolEvent] | None:
+        return _text(self._take(len(self._pending))) or None
 
     def _read_text(self) -> Iterable[ToolEvent] | None:
         if self._after_call:
@@ -458,9 +480,9 @@ class ToolCallParser:
         return taken
 
 
-def read_tool_calls(text: str) -> tuple[str, tuple[ToolCall, ...]]:
-    """The text of a whole output, and its calls."""
-    parser = ToolCallParser()
+def read_tool_calls(text: str, parser: ToolCallParser | None = None) -> tuple[str, tuple[ToolCall, ...]]:
+    """The text of a whole output, and its calls; read by a new parser of the usual kind if none is given."""
+    parser = parser or ToolCallParser()
     return collect_events(parser.push(text) + parser.finish())
 
 
