@@ -76,8 +76,12 @@ class Service:
                 f"The model {name!r:.200} is not served here; this server has {self.llm.model_name!r}."
             )
 
-    async def compile(self, grammar: Grammar) -> None:
+    async def compile(self, grammar: Grammar, param: str = "response_format") -> None:
         """Compiles a grammar where nobody waits for it; it's kept for the engine.
+
+        Args:
+            grammar: what an answer has to follow.
+            param: the field of the request that asks for it.
 
         Raises:
             InvalidRequestError: naming what in it can't be honoured.
@@ -85,9 +89,7 @@ class Service:
         try:
             await asyncio.to_thread(self.llm.engine.grammars.matcher, grammar)
         except InvalidRequestError as error:
-            raise InvalidRequestError(
-                str(error), "response_format" if error.param == "grammar" else error.param
-            ) from None
+            raise InvalidRequestError(str(error), param if error.param == "grammar" else error.param) from None
 
     async def tokenized(self, request: Request, tokenize: Callable[[], T]) -> T:
         """Calls `tokenize`, in a thread of its own if the request is large."""
@@ -177,8 +179,43 @@ class Answer(Protocol):
         """The objects of a stream."""
 
 
-async def respond(request: Request, events: Events, answer: Answer, *, stream: bool | None) -> Response:
+async def data_events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    """Server-sent events, [DONE] at the end. An error travels as one of them: the status is sent already."""
+    try:
+        async for chunk in chunks:
+            yield _data(chunk)
+    except Exception as error:
+        yield _data(describe(error)[1])
+    yield "data: [DONE]\n\n"
+
+
+async def named_events(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    """Server-sent events that have their `type` for a name. The last of them says that it's the last."""
+    async for chunk in chunks:
+        yield f"event: {chunk['type']}\n{_data(chunk)}"
+
+
+def _data(content: dict[str, Any]) -> str:
+    # As ASCII: some clients take U+2028 and its kind for the end of a line.
+    return f"data: {json.dumps(content)}\n\n"
+
+
+async def respond(
+    request: Request,
+    events: Events,
+    answer: Answer,
+    *,
+    stream: bool | None,
+    server_sent: Callable[[AsyncIterator[dict[str, Any]]], AsyncIterator[str]] = data_events,
+) -> Response:
     """Answers whole or as a stream of server-sent events.
+
+    Args:
+        request: the HTTP request.
+        events: from `Service.generate`.
+        answer: builds what is sent.
+        stream: whether to send it piece by piece.
+        server_sent: writes the pieces as events.
 
     Raises:
         ClientGoneError: if the client leaves before there's anything to send.
@@ -189,7 +226,7 @@ async def respond(request: Request, events: Events, answer: Answer, *, stream: b
         return JSONResponse(await _unless_gone(request, answer.whole(events)))
     # Waiting for the first event turns a request that can't be served into a status, not into a broken stream.
     first = await _unless_gone(request, anext(events))
-    return _EventStream(answer.chunks(_with_first(first, events)), events)
+    return _EventStream(server_sent(answer.chunks(_with_first(first, events))), events)
 
 
 async def _with_first(first: tuple[int, Event], rest: Events) -> Events:
@@ -223,8 +260,8 @@ class _EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[dict[str, Any]], events: Events) -> None:
-        super().__init__(_server_sent(chunks), headers=_UNBUFFERED)
+    def __init__(self, content: AsyncIterator[str], events: Events) -> None:
+        super().__init__(content, headers=_UNBUFFERED)
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -232,18 +269,3 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._events.aclose()
-
-
-async def _server_sent(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
-    """Server-sent events, [DONE] at the end. An error travels as one of them: the status is sent already."""
-    try:
-        async for chunk in chunks:
-            yield _data(chunk)
-    except Exception as error:
-        yield _data(describe(error)[1])
-    yield "data: [DONE]\n\n"
-
-
-def _data(content: dict[str, Any]) -> str:
-    # As ASCII: some clients take U+2028 and its kind for the end of a line.
-    return f"data: {json.dumps(content)}\n\n"
