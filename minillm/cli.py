@@ -244,9 +244,10 @@ def serve(
 
     [bold]What it answers[/]
 
-    POST /v1/chat/completions, /v1/completions, /v1/embeddings, /tokenize,
-    /detokenize. GET /v1/models, /health (the process lives), /ready (requests
-    are taken), /metrics (for Prometheus), /openapi.json.
+    POST /v1/chat/completions, /v1/completions, /v1/responses (the last 1000 are
+    kept in memory, to go on from), /v1/embeddings, /tokenize, /detokenize.
+    GET /v1/models, /health (the process lives), /ready (requests are taken),
+    /metrics (for Prometheus), /openapi.json.
 
     [bold]Who may come in[/]
 

@@ -16,6 +16,8 @@ from minillm.server.door import Door
 from minillm.server.errors import UnknownModelError, add_error_handlers, error_response
 from minillm.server.generation import Service
 from minillm.server.protocol import ErrorBody, error_body
+from minillm.server.response_store import ResponseStore
+from minillm.server.responses import responses_router
 from minillm.server.tenants import Tenants
 from minillm.server.tokens import tokens_router
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The request is wrong; `param` names the field.", "model": ErrorBody},
     401: {"description": "The API key is missing or wrong.", "model": ErrorBody},
-    404: {"description": "There is no such model.", "model": ErrorBody},
+    404: {"description": "There is no such model, or no such response.", "model": ErrorBody},
     408: {"description": "The body took too long to arrive.", "model": ErrorBody},
     413: {"description": "The body is too large.", "model": ErrorBody},
     429: {"description": "Over a limit, or the engine is full; Retry-After says when.", "model": ErrorBody},
@@ -50,6 +52,7 @@ def create_app(
     *,
     tenants: Tenants | None = None,
     embedding_model: EmbeddingModel | None = None,
+    response_store: ResponseStore | None = None,
     log_prompts: bool = False,
 ) -> FastAPI:
     """Builds the application around a loaded model; the engine's thread runs as long as the application does.
@@ -58,6 +61,7 @@ def create_app(
         llm: the model.
         tenants: who may use it; everybody if None.
         embedding_model: answers /v1/embeddings.
+        response_store: keeps what /v1/responses answers; one with the usual limits if None.
         log_prompts: write the prompts to the log.
 
     Returns:
@@ -77,7 +81,13 @@ def create_app(
     add_error_handlers(app)
     app.add_middleware(Door, tenants=tenants or Tenants())
     names = [llm.model_name]
-    for router in (_health_router(service), chat_router(service), completions_router(service), tokens_router(service)):
+    for router in (
+        _health_router(service),
+        chat_router(service),
+        completions_router(service),
+        responses_router(service, response_store or ResponseStore()),
+        tokens_router(service),
+    ):
         app.include_router(router)
     if embedding_model is not None:
         from minillm.server.embeddings import embeddings_router

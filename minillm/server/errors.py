@@ -25,6 +25,14 @@ class UnknownModelError(MinillmError):
     """A request names a model that this server doesn't have."""
 
 
+class UnknownResponseError(MinillmError):
+    """A request names a response that isn't kept for its tenant. `param` is the field that names it."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class RateLimitedError(MinillmError):
     """A tenant is over one of its limits. `retry_after` is in seconds."""
 
@@ -45,6 +53,9 @@ def describe(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             return 400, error_body(text, "invalid_request_error", error.param), {}
         case UnknownModelError():
             return 404, error_body(text, "invalid_request_error", "model", "model_not_found"), {}
+        case UnknownResponseError():
+            code = error.param.removesuffix("_id") + "_not_found"
+            return 404, error_body(text, "invalid_request_error", error.param, code), {}
         case RateLimitedError():
             wait = str(max(1, math.ceil(error.retry_after)))
             return 429, error_body(text, "rate_limit_error", code="rate_limit_exceeded"), {"Retry-After": wait}
@@ -94,7 +105,7 @@ def _explain(error: RequestValidationError) -> tuple[str, str | None]:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return f"The body is not valid JSON: {first['ctx']['error']} (character {first['loc'][-1]}).", None
-    path = [str(part) for part in first["loc"] if part != "body"]
+    path = [str(part) for part in first["loc"][1:]]  # after "body" or "query"
     if not path:
         return f"The body must be a JSON object, sent as application/json ({first['msg']}).", None
     return f"{'.'.join(path):.200}: {first['msg']}.", path[0]

@@ -6,6 +6,7 @@ Fields that change the answer and aren't supported are refused by name. Unknown 
 
 from __future__ import annotations
 
+import json
 import reprlib
 import time
 import uuid
@@ -75,7 +76,7 @@ class GenerationRequest(BaseModel):
         InvalidRequestError: for a field that would change the answer and isn't supported.
         """
         for name, harmless in self.unsupported.items():
-            if (value := (self.model_extra or {}).get(name)) not in harmless:
+            if (value := getattr(self, name, None)) not in harmless:
                 raise InvalidRequestError(f"{name}={reprlib.repr(value)} is not supported by this server.", param=name)
 
     def build_sampling_params(self, *, max_tokens: int, logprobs: int | None, **more: Any) -> SamplingParams:
@@ -180,6 +181,18 @@ class Reply:
     def usage_chunk(self) -> dict[str, Any]:
         """The last part of a stream that asked for usage: no choices."""
         return {**self._head, "choices": [], "usage": self.tally.usage()}
+
+
+def check_can_be_told_again(value: Any, name: str) -> None:
+    """Python reads more than JSON in UTF-8 can say: halves of characters, NaN.
+
+    Raises:
+        InvalidRequestError: if a field holds such, naming it.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise InvalidRequestError(f"{name} holds what JSON can't ({error}).", name) from None
 
 
 class ErrorDetail(BaseModel):
