@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
 from minillm.engine import OutputChunk, RequestOutput
 from minillm.sampling import TokenLogprobs
-from minillm.server.chat import chat_logprobs
 from minillm.server.errors import describe
 from minillm.server.generation import Events
 from minillm.server.protocol import Tally
 from minillm.server.response_items import Item, new_id
+from minillm.server.response_output import FunctionCallItem, MessageItem, OutputItem
+from minillm.structured.tool_calls import (
+    ArgumentsDelta,
+    TextDelta,
+    ToolCallBegin,
+    ToolCallEnd,
+    ToolCallParser,
+    ToolEvent,
+)
 from minillm.text import Tokenizer
 
 Event = dict[str, Any]
@@ -79,19 +87,29 @@ class ResponseObject:
 class ResponseAnswer:
     """Builds the `response`, whole or as the events of a stream: the one is what the last of the others brings."""
 
-    def __init__(self, response: ResponseObject, tokenizer: Tokenizer, keep: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        response: ResponseObject,
+        tokenizer: Tokenizer,
+        keep: Callable[[dict[str, Any]], None],
+        *,
+        may_call: bool = False,
+    ) -> None:
         """Prepares an answer.
 
         Args:
             response: the object.
             tokenizer: tells the bytes of tokens.
             keep: is given the object when it's complete, before the client has it.
+            may_call: whether tool calls are looked for.
         """
         self.response, self.tally = response, response.tally
         self._tokenizer, self._keep = tokenizer, keep
+        self._parser = ToolCallParser() if may_call else None
         self._numbers = count()
-        self._output: list[Item] = []
-        self._open: _Message | None = None
+        self._output: list[Item] = []  # the items that are complete
+        self._item: OutputItem | None = None  # the one that isn't
+        self._logprobs: list[TokenLogprobs] = []  # of tokens whose text hasn't come yet
 
     async def whole(self, events: Events) -> dict[str, Any]:
         """The one object, when all events have come."""
@@ -122,14 +140,12 @@ class ResponseAnswer:
             self.tally.add(event)
             if isinstance(event, RequestOutput):
                 finish_reason = event.finish_reason
-            elif isinstance(event, OutputChunk) and (event.text or event.logprobs):
-                for each in self._text(event.text, event.logprobs):
+            elif isinstance(event, OutputChunk):
+                self._logprobs += event.logprobs or []
+                for each in self._pieces(self._read(event.text)):
                     yield each
-        if not self._output and self._open is None:  # the model had nothing to say: an empty message
-            for each in self._text("", None):
-                yield each
         status = "completed" if finish_reason == "stop" else "incomplete"
-        for each in self._close(status):
+        for each in self._end(status):
             yield each
         reason = "max_output_tokens" if status == "incomplete" else None
         response = self.response.snapshot(status, self._output, reason=reason)
@@ -139,57 +155,58 @@ class ResponseAnswer:
     def _event(self, kind: str, **fields: Any) -> Event:
         return {"type": kind, "sequence_number": next(self._numbers), **fields}
 
-    def _text(self, text: str, logprobs: Sequence[TokenLogprobs] | None) -> Iterator[Event]:
-        """Adds to the message, which begins with its first text."""
-        if self._open is None:
-            self._open = _Message(len(self._output))
-            place = self._open.place
-            item = self._open.item("in_progress") | {"content": []}
-            yield self._event("response.output_item.added", output_index=place["output_index"], item=item)
-            yield self._event("response.content_part.added", **place, part=self._open.part())
-        entries = chat_logprobs(self._tokenizer, logprobs)
-        delta = self._open.add(text, entries["content"] if entries else [])
-        yield self._event("response.output_text.delta", **self._open.place, **delta)
+    def _read(self, text: str) -> list[ToolEvent]:
+        """What a piece of the output is: text or calls."""
+        if self._parser is not None:
+            return self._parser.push(text)
+        return [TextDelta(text)] if text else []
+
+    def _pieces(self, pieces: Iterable[ToolEvent]) -> Iterator[Event]:
+        """The events of what was read."""
+        for piece in pieces:
+            match piece:
+                case TextDelta(text):
+                    yield from self._text(text)
+                case ToolCallBegin(_, call_id, name):
+                    yield from self._close("completed")
+                    yield from self._begin(FunctionCallItem(len(self._output), call_id, name))
+                case ArgumentsDelta(_, text):
+                    yield from self._add(text)
+                case ToolCallEnd():
+                    yield from self._close("completed")
+
+    def _end(self, status: str) -> Iterator[Event]:
+        """The events at the end of the output."""
+        yield from self._pieces(self._parser.finish() if self._parser is not None else [])
+        if isinstance(self._item, MessageItem) and self._logprobs:
+            yield from self._add("")  # of the token that ended it
+        elif self._item is None and not self._output:  # the model had nothing to say: an empty message
+            yield from self._text("")
+        yield from self._close(status)
+
+    def _text(self, text: str) -> Iterator[Event]:
+        if not isinstance(self._item, MessageItem):
+            yield from self._close("completed")
+            yield from self._begin(MessageItem(len(self._output), self._tokenizer))
+        yield from self._add(text)
+
+    def _begin(self, item: OutputItem) -> Iterator[Event]:
+        self._item = item
+        for kind, fields in item.begin():
+            yield self._event(kind, **fields)
+
+    def _add(self, text: str) -> Iterator[Event]:
+        """Adds to the item, which also takes the log-probabilities since the last piece."""
+        logprobs, self._logprobs = self._logprobs, []
+        if self._item is not None:
+            kind, fields = self._item.add(text, logprobs)
+            yield self._event(kind, **fields)
 
     def _close(self, status: str) -> Iterator[Event]:
-        """Ends the message that is open."""
-        if self._open is None:
+        """Ends the item."""
+        if self._item is None:
             return
-        message, self._open = self._open, None
-        part = message.part()
-        done = {"text": part["text"], "logprobs": part["logprobs"]}
-        yield self._event("response.output_text.done", **message.place, **done)
-        yield self._event("response.content_part.done", **message.place, part=part)
-        item = message.item(status)
-        self._output.append(item)
-        yield self._event("response.output_item.done", output_index=message.place["output_index"], item=item)
-
-
-class _Message:
-    """A message of the assistant as it grows: one part of text."""
-
-    def __init__(self, output_index: int) -> None:
-        self.place = {"item_id": new_id("msg"), "output_index": output_index, "content_index": 0}
-        self._texts: list[str] = []
-        self._logprobs: list[dict[str, Any]] = []
-
-    def add(self, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Takes what is new; returns it as an event tells it."""
-        self._texts.append(text)
-        self._logprobs += logprobs
-        return {"delta": text, "logprobs": logprobs}
-
-    def part(self) -> dict[str, Any]:
-        """The text so far."""
-        text, logprobs = "".join(self._texts), list(self._logprobs)
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-    def item(self, status: str) -> Item:
-        """The message so far."""
-        return {
-            "id": self.place["item_id"],
-            "type": "message",
-            "role": "assistant",
-            "status": status,
-            "content": [self.part()],
-        }
+        for kind, fields in self._item.end(status):
+            yield self._event(kind, **fields)
+        self._output.append(self._item.whole(status))
+        self._item = None

@@ -115,33 +115,39 @@ def _refused(message: str) -> InvalidRequestError:
 
 
 def messages_of(items: Iterable[Item]) -> list[dict[str, Any]]:
-    """Items as chat messages: the calls of one turn belong to one message of the assistant.
+    """Items as chat messages: calls that follow each other belong to one message of the assistant, and what they
+    return comes right after it, wherever it stood.
 
     Raises:
-        InvalidRequestError: for the output of a call that isn't there.
+        InvalidRequestError: for a call without an output, or an output without a call.
     """
-    messages: list[dict[str, Any]] = []
-    names: dict[str, str] = {}  # of the functions, by call
+    blocks: list[list[dict[str, Any]]] = []  # a message, and the outputs of its calls
+    waiting: dict[str, list[dict[str, Any]]] = {}  # the blocks of the calls that have no output yet
     for item in items:
         match item["type"]:
             case "message":
-                messages.append({"role": item["role"], "content": text_of(item["content"])})
+                blocks.append([{"role": item["role"], "content": text_of(item["content"])}])
             case "function_call":
-                names[item["call_id"]] = item["name"]
-                if not messages or messages[-1]["role"] != "assistant":
-                    messages.append({"role": "assistant", "content": ""})
-                function = {"name": item["name"], "arguments": item["arguments"]}
-                call = {"id": item["call_id"], "type": "function", "function": function}
-                messages[-1].setdefault("tool_calls", []).append(call)
+                if not blocks or blocks[-1][0]["role"] != "assistant" or len(blocks[-1]) > 1:
+                    blocks.append([{"role": "assistant", "content": ""}])
+                blocks[-1][0].setdefault("tool_calls", []).append(_chat_call(item))
+                if item["call_id"] in waiting:
+                    raise _refused(f"Two calls without an output have the call_id {item['call_id']!r:.80}.")
+                waiting[item["call_id"]] = blocks[-1]
             case "function_call_output":
                 call_id, output = item["call_id"], item["output"]
-                if call_id not in names:
-                    raise _refused(
-                        f"There is no function_call with the call_id {call_id!r:.100} before its function_call_output."
-                    )
+                if call_id not in waiting:
+                    raise _refused(f"No function_call with the call_id {call_id!r:.80} comes before its output.")
                 content = output if isinstance(output, str) else text_of(output)
-                messages.append({"role": "tool", "tool_call_id": call_id, "name": names[call_id], "content": content})
-    return messages
+                waiting.pop(call_id).append({"role": "tool", "tool_call_id": call_id, "content": content})
+    for call_id in waiting:
+        raise _refused(f"There is no function_call_output for the function_call with the call_id {call_id!r:.80}.")
+    return [message for block in blocks for message in block]
+
+
+def _chat_call(item: Item) -> dict[str, Any]:
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    return {"id": item["call_id"], "type": "function", "function": function}
 
 
 def text_of(parts: Iterable[dict[str, Any]]) -> str:

@@ -18,8 +18,10 @@ from minillm.server.protocol import FailFastList, GenerationRequest, Tally, chec
 from minillm.server.response_events import ResponseAnswer, ResponseObject
 from minillm.server.response_items import Item, input_items, messages_of
 from minillm.server.response_store import ResponseStore, Turn
-from minillm.server.tools import chat_messages
+from minillm.server.response_tools import chat_tools, in_this_apis_words
+from minillm.server.tools import prepare_tools
 from minillm.structured import Grammar
+from minillm.structured.tool_calls import PreparedChat
 
 LOGPROBS = "message.output_text.logprobs"
 _ITEM = {"type": "object", "properties": {"type": {"type": "string"}, "role": {"type": "string"}}}
@@ -38,8 +40,6 @@ class ResponseRequest(GenerationRequest):
         "conversation": (None,),
         "moderation": (None,),
         "prompt": (None,),
-        "tools": (None, []),
-        "tool_choice": (None, "none", "auto"),
         "truncation": (None, "disabled"),
         # Of the other endpoints; here they have other names, or none.
         "max_completion_tokens": (None,),
@@ -59,7 +59,9 @@ class ResponseRequest(GenerationRequest):
     include: FailFastList[str] | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
     store: bool | None = True
-    parallel_tool_calls: bool | None = True
+    tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     # Told again in the answer.
     metadata: Metadata | None = None
     user: str | None = None
@@ -121,8 +123,8 @@ class ResponseRequest(GenerationRequest):
             "store": self.store is not False,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": (self.text or {}).get("format") or {"type": "text"}, "verbosity": "medium"},
-            "tool_choice": "auto",
-            "tools": [],
+            "tool_choice": self.tool_choice or "auto",
+            "tools": self.tools or [],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": "disabled",
@@ -165,36 +167,42 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
     async def create(body: ResponseRequest, request: Request) -> Response:
         """Answers an input, or goes on from an earlier answer."""
         service.check_model(body.model)
-        grammar = text_grammar(body.text)
-        if grammar is not None:
-            await service.compile(grammar, "text.format")
-        params = body.sampling_params(grammar=grammar)
+        answer_grammar = text_grammar(body.text)
+        body.sampling_params(grammar=answer_grammar)  # a wrong field is told before anything is done
         settings = body.settings() | {"system_fingerprint": service.llm.fingerprint}
         tenant = request.state.tenant.name
         previous = body.previous_response_id
         turns = [] if previous is None else store.chain(tenant, previous, "previous_response_id")
 
-        def encode() -> tuple[list[Item], list[int]]:
+        def prepare() -> tuple[list[Item], PreparedChat]:
             given = input_items(body.input)
             items = [item for turn in turns for item in turn.items] + given
             # Instructions are of this request only, and come first.
             system = [{"role": "system", "content": body.instructions}] if body.instructions else []
-            messages = chat_messages(system + messages_of(items))
-            try:
-                return given, tokenizer.apply_chat_template(messages)
-            except InvalidRequestError as error:  # to the client, the messages are the input
-                raise InvalidRequestError(str(error), "input" if error.param == "messages" else error.param) from error
+            messages = system + messages_of(items)
+            tools, tool_choice = chat_tools(body.tools, body.tool_choice)
+            return given, prepare_tools(
+                tokenizer,
+                messages,
+                tools=tools,
+                tool_choice=tool_choice,
+                parallel_tool_calls=body.parallel_tool_calls,
+                answer=answer_grammar,
+            )
 
-        given, prompt = await service.tokenized(request, encode)
+        given, chat = await service.tokenized(request, lambda: in_this_apis_words(prepare))
+        if chat.grammar is not None:
+            await service.compile(chat.grammar, "text.format")
+        params = body.sampling_params(grammar=chat.grammar)
 
         def keep(response: dict[str, Any]) -> None:
             if response["store"]:
                 store.add(tenant, Turn(response, given))
 
         block_size = config.block_size if config.enable_prefix_caching else 0
-        response = ResponseObject(settings, Tally(len(prompt)), block_size)
-        answer = ResponseAnswer(response, tokenizer, keep)
-        events = service.generate(request, [prompt], params)
+        response = ResponseObject(settings, Tally(len(chat.prompt_token_ids)), block_size)
+        answer = ResponseAnswer(response, tokenizer, keep, may_call=chat.may_call)
+        events = service.generate(request, [chat.prompt_token_ids], params)
         return await respond(request, events, answer, stream=body.stream, server_sent=named_events)
 
     @router.get("/v1/responses/{response_id}")

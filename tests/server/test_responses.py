@@ -270,7 +270,7 @@ def test_an_answer_can_be_sent_back_as_input(client: openai.OpenAI, tiny: LLM) -
         ([{"role": "user", "content": ["x"]}], r"input\[0\].content\[0\] must be"),
         ([{"type": "function_call", "name": "f", "arguments": "{}"}], "call_id"),
         ([{"type": "function_call_output", "call_id": "1", "output": None}], "output must be"),
-        ([user("x"), {"type": "function_call_output", "call_id": "call_9", "output": "5"}], "no function_call"),
+        ([user("x"), {"type": "function_call_output", "call_id": "call_9", "output": "5"}], "No function_call"),
         ([], "nothing to answer"),
         ([{"type": "reasoning", "id": "rs_1", "summary": []}], "nothing to answer"),
         ([5], r"input\[0\] must be an object"),
