@@ -83,7 +83,10 @@ def response_grammar(response_format: dict[str, Any] | None) -> Grammar | None:
             return Grammar.json_object()
         case {"type": "json_schema", "json_schema": {"schema": dict() as schema}}:
             # Strict or not: the output follows the schema.
-            return Grammar.json_schema(schema)
+            try:
+                return Grammar.json_schema(schema)
+            except InvalidRequestError as error:
+                raise InvalidRequestError(str(error), "response_format") from None
     raise InvalidRequestError(
         'response_format has to be {"type": "text"}, {"type": "json_object"}, or {"type": "json_schema", '
         f'"json_schema": {{"name": …, "schema": {{…}}}}}}; got {str(response_format)[:200]}.',

@@ -442,6 +442,7 @@ def test_structured_output_streams_and_comes_in_several_choices(client: openai.O
         ({"type": "xml"}, "response_format has to be"),
         ({"type": "json_schema"}, "response_format has to be"),
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {"type": "null"}}}}, "not"),
+        ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"$id": "x"}}}, "id"),
     ],
 )
 def test_a_schema_that_cannot_be_honoured_is_refused(client: openai.OpenAI, value: Any, message: str) -> None:
