@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import reprlib
 import uuid
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minillm.errors import InvalidRequestError
@@ -44,7 +45,7 @@ def input_items(given: Any) -> list[Item]:
 def _input_item(item: Any, where: str) -> Item | None:
     if not isinstance(item, dict):
         raise _refused(f"{where} must be an object, such as {{'role': 'user', 'content': …}}; got {item!r:.80}.")
-    match item.get("type", "message"):
+    match item.get("type") or "message":
         case "message":
             return _message(item, where)
         case "function_call":
@@ -112,6 +113,26 @@ def _id(item: Item, prefix: str) -> str:
 
 def _refused(message: str) -> InvalidRequestError:
     return InvalidRequestError(message, "input")
+
+
+def without_the_oldest(items: list[Item], fits: Callable[[list[Item]], bool]) -> list[Item]:
+    """Leaves out as few turns as need be, the oldest first; system messages stay, and so does the last turn.
+
+    Args:
+        items: of a conversation. A turn begins with a message of the user.
+        fits: whether so many of them fit.
+    """
+    if fits(items):
+        return items
+    begins = [index for index, item in enumerate(items) if index and item.get("role") == "user"] or [0]
+    first = bisect_left(range(len(begins) - 1), True, key=lambda turn: fits(_from(items, begins[turn])))
+    return _from(items, begins[first])
+
+
+def _from(items: list[Item], begin: int) -> list[Item]:
+    kept = [item for item in items[:begin] if item.get("role") in ("system", "developer")] + items[begin:]
+    calls = {item["call_id"] for item in kept if item["type"] == "function_call"}
+    return [item for item in kept if item["type"] != "function_call_output" or item["call_id"] in calls]
 
 
 def messages_of(items: Iterable[Item]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from minillm.server.chat import DEFAULT_MAX_TOKENS, response_grammar
 from minillm.server.generation import Service, named_events, respond
 from minillm.server.protocol import FailFastList, GenerationRequest, Tally, check_can_be_told_again
 from minillm.server.response_events import ResponseAnswer, ResponseObject
-from minillm.server.response_items import Item, input_items, messages_of
+from minillm.server.response_items import Item, input_items, messages_of, without_the_oldest
 from minillm.server.response_store import ResponseStore, Turn
 from minillm.server.response_tools import chat_tools, in_this_apis_words
 from minillm.server.tools import prepare_tools
@@ -40,7 +40,6 @@ class ResponseRequest(GenerationRequest):
         "conversation": (None,),
         "moderation": (None,),
         "prompt": (None,),
-        "truncation": (None, "disabled"),
         # Of the other endpoints; here they have other names, or none.
         "max_completion_tokens": (None,),
         "max_tokens": (None,),
@@ -53,6 +52,7 @@ class ResponseRequest(GenerationRequest):
     input: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM}]})]
     instructions: str | None = None
     previous_response_id: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     max_output_tokens: int | None = Field(None, ge=1)
     text: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
@@ -85,6 +85,11 @@ class ResponseRequest(GenerationRequest):
             raise InvalidRequestError(f"top_logprobs needs include=[{LOGPROBS!r}].", "top_logprobs")
 
     @property
+    def max_new_tokens(self) -> int:
+        """The most tokens of the answer."""
+        return DEFAULT_MAX_TOKENS if self.max_output_tokens is None else self.max_output_tokens
+
+    @property
     def has_logprobs(self) -> bool:
         """Whether log-probabilities are asked for."""
         return LOGPROBS in (self.include or [])
@@ -96,7 +101,7 @@ class ResponseRequest(GenerationRequest):
             InvalidRequestError: for a value out of range, or a field that isn't supported.
         """
         return self.build_sampling_params(
-            max_tokens=DEFAULT_MAX_TOKENS if self.max_output_tokens is None else self.max_output_tokens,
+            max_tokens=self.max_new_tokens,
             logprobs=(self.top_logprobs or 0) if self.has_logprobs else None,
             **more,
         )
@@ -127,7 +132,7 @@ class ResponseRequest(GenerationRequest):
             "tools": self.tools or [],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
-            "truncation": "disabled",
+            "truncation": self.truncation or "disabled",
             "user": self.user,
         }
         for name, value in settings.items():
@@ -174,21 +179,28 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
         previous = body.previous_response_id
         turns = [] if previous is None else store.chain(tenant, previous, "previous_response_id")
 
-        def prepare() -> tuple[list[Item], PreparedChat]:
-            given = input_items(body.input)
-            items = [item for turn in turns for item in turn.items] + given
+        def lay_out(items: list[Item]) -> PreparedChat:
             # Instructions are of this request only, and come first.
             system = [{"role": "system", "content": body.instructions}] if body.instructions else []
-            messages = system + messages_of(items)
             tools, tool_choice = chat_tools(body.tools, body.tool_choice)
-            return given, prepare_tools(
+            return prepare_tools(
                 tokenizer,
-                messages,
+                system + messages_of(items),
                 tools=tools,
                 tool_choice=tool_choice,
                 parallel_tool_calls=body.parallel_tool_calls,
                 answer=answer_grammar,
             )
+
+        def fits(items: list[Item]) -> bool:
+            context = service.llm.max_model_len
+            room = min(body.max_new_tokens, context // 2)  # for the answer
+            return len(lay_out(items).prompt_token_ids) + room <= context
+
+        def prepare() -> tuple[list[Item], PreparedChat]:
+            given = input_items(body.input)
+            items = [item for turn in turns for item in turn.items] + given
+            return given, lay_out(without_the_oldest(items, fits) if body.truncation == "auto" else items)
 
         given, chat = await service.tokenized(request, lambda: in_this_apis_words(prepare))
         if chat.grammar is not None:

@@ -258,6 +258,30 @@ def test_an_answer_can_be_sent_back_as_input(client: openai.OpenAI, tiny: LLM) -
     assert answer_to(client, history, store=False) == own_text(tiny, messages)
 
 
+def test_truncation_leaves_out_the_oldest_turns(client: openai.OpenAI, tiny: LLM) -> None:
+    """Before each turn there are some that don't fit with it; system messages stay, calls go with their outputs."""
+    long = "cat " * (tiny.max_model_len // 3)
+    system = {"role": "developer", "content": "Be brief."}
+    call: Any = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    late: Any = {"type": "function_call_output", "call_id": "call_1", "output": "5"}
+    reply = {"role": "assistant", "content": "Meow."}
+    items = [user(long), call, system, user(long), late, reply, user(long), reply, user(long), reply, user(TEXT)]
+    with pytest.raises(openai.BadRequestError, match="takes"):
+        client.responses.create(**HELLO | {"input": items})
+    answer = client.responses.create(**HELLO | {"input": items}, truncation="auto")
+    kept = [user(long), reply] * 2 + [user(TEXT)]
+    assert prompt_tokens(tiny, [user(long), *kept]) > tiny.max_model_len - 12
+    assert answer.output_text == own_text(tiny, [{"role": "system", "content": "Be brief."}, *kept])
+    assert answer.truncation == "auto"
+    # What fits stays whole, and nothing helps a turn that is too long alone.
+    assert answer_to(client, [user("Hi"), reply, user(TEXT)], truncation="auto") == own_text(
+        tiny, [user("Hi"), reply, user(TEXT)]
+    )
+    for given in ("cat " * tiny.max_model_len, [user("Hi"), reply, user(long * 6)]):
+        with pytest.raises(openai.BadRequestError, match="takes"):
+            client.responses.create(**HELLO | {"input": given}, truncation="auto")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -314,7 +338,6 @@ def test_unknown_and_advisory_fields_are_accepted(client: openai.OpenAI) -> None
         ("conversation", "conv_1", "conversation"),
         ("moderation", {"model": "x"}, "moderation"),
         ("prompt", {"id": "pmpt_1"}, "prompt"),
-        ("truncation", "auto", "truncation"),
         ("reasoning", {"effort": "high"}, "reasoning.effort"),
         ("text", {"verbosity": "low"}, "text.verbosity"),
         ("max_tokens", 5, "max_tokens"),
@@ -345,6 +368,7 @@ def test_what_would_change_the_answer_and_is_not_supported_is_refused_by_name(
         ("metadata", {str(i): "" for i in range(17)}, "metadata"),
         ("previous_response_id", 5, "previous_response_id"),
         ("include", "all", "include"),
+        ("truncation", "some", "truncation"),
         ("user", "\ud83d", "user"),
         ("metadata", {"\ud83d": "x"}, "metadata"),
         ("input", "\ud83d", "input"),
