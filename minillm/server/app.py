@@ -16,8 +16,7 @@ from minillm.server.door import Door
 from minillm.server.errors import UnknownModelError, add_error_handlers, error_response
 from minillm.server.generation import Service
 from minillm.server.protocol import ErrorBody, error_body
-from minillm.server.response_store import ResponseStore
-from minillm.server.responses import responses_router
+from minillm.server.responses import ResponseStore, responses_router
 from minillm.server.tenants import Tenants
 from minillm.server.tokens import tokens_router
 

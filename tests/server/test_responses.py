@@ -17,7 +17,7 @@ from minillm.engine import LLM
 from minillm.sampling import SamplingParams
 from minillm.server import LocalServer
 from minillm.server.errors import UnknownResponseError
-from minillm.server.response_store import ResponseStore, Turn
+from minillm.server.responses.store import ResponseStore, Turn
 from minillm.server.tenants import Tenant, Tenants
 
 TEXT = "Hello, who are you?"

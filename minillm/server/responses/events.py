@@ -12,8 +12,8 @@ from minillm.sampling import TokenLogprobs
 from minillm.server.errors import describe
 from minillm.server.generation import Events
 from minillm.server.protocol import Tally
-from minillm.server.response_items import Item, new_id
-from minillm.server.response_output import FunctionCallItem, MessageItem, OutputItem
+from minillm.server.responses.items import Item, new_id
+from minillm.server.responses.output import FunctionCallItem, MessageItem, OutputItem
 from minillm.structured.tool_calls import (
     ArgumentsDelta,
     TextDelta,

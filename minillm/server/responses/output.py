@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from minillm.sampling import TokenLogprobs
 from minillm.server.chat import chat_logprobs
-from minillm.server.response_items import Item, new_id
+from minillm.server.responses.items import Item, new_id
 from minillm.text import Tokenizer
 
 Told: TypeAlias = tuple[str, dict[str, Any]]
