@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 # Before PyTorch is loaded: its threads (GNU OpenMP's) spin while they wait for each other, and where something else
@@ -31,15 +30,19 @@ __all__ = [
     "SamplingParams",
     "__version__",
 ]
-__version__ = version("minillm")
 
 _HOME = dict.fromkeys(__all__, "minillm.engine") | {"SamplingParams": "minillm.sampling"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the public names when they are first used, so that `minillm --help` needn't wait for PyTorch."""
-    if name not in _HOME:  # (__version__ is there already)
-        raise AttributeError(f"module 'minillm' has no attribute {name!r}")
-    from importlib import import_module
+    """Imports the public names when they are first used, so that `minillm --help` needn't wait for PyTorch.
 
+    Nor is the version looked up before: what is above the API runs where the engine isn't installed.
+    """
+    from importlib import import_module, metadata
+
+    if name == "__version__":
+        return metadata.version("minillm")
+    if name not in _HOME:
+        raise AttributeError(f"module 'minillm' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
