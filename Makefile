@@ -1,7 +1,7 @@
 # `make lab` opens the course; `make test` proves that everything works. Both set up what they need.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint format weights slides book exercises clean setup setup-dev
+.PHONY: help lab test test-clients lint format weights slides book exercises clean setup setup-dev
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -15,7 +15,7 @@ export GOMP_SPINCOUNT ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 lab: setup weights  ## set up, fetch the models, open the course in JupyterLab
 	@$(BIN)/minillm lab
@@ -26,6 +26,10 @@ test: setup-dev weights slides/node_modules  ## set up, run every check: lint, t
 	@$(BIN)/python -m pytest tests
 	@echo "== notebooks: every lesson and solution from top to bottom"
 	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 lessons solutions
+
+test-clients: setup-dev weights .venv-clients/frameworks/.ready .venv-clients/llama-index/.ready  ## run nine other people's agents on the server (1 GB to set up, once)
+	@echo "== clients: other people's agents and libraries, on minillm serve with the real model"
+	@$(BIN)/python -m pytest -m clients tests/clients
 
 lint: setup-dev  ## style, import rules, notebooks without outputs, types
 	@echo "== ruff";          $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -50,7 +54,7 @@ exercises: setup-dev  ## make the exercises anew from the solutions
 	@$(BIN)/python -m minillm.lab.exercises
 
 clean:  ## remove the environment and everything built; the models stay in their cache
-	rm -rf .venv book build *.egg-info slides/build slides/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients book build *.egg-info slides/build slides/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 setup: .venv/.course
@@ -76,6 +80,13 @@ setup-dev: .venv/.dev
 .venv/.dev: .venv/.course
 	@echo "== installing the tools for tests"
 	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Other people's frameworks, each set in an environment of its own with every version pinned.
+.venv-clients/%/.ready: tests/clients/%.txt
+	@echo "== setting up .venv-clients/$* (once, one or two minutes)"
+	@$(PYTHON) -m venv --clear .venv-clients/$*
+	@.venv-clients/$*/bin/python -m pip --disable-pip-version-check install -q --no-compile -r $<
 	@touch $@
 
 slides/node_modules: slides/package-lock.json
