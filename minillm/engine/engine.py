@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import reprlib
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -247,7 +248,8 @@ class Engine:
             )
         if bad := [token for token in params.logit_bias if not 0 <= token < vocab_size]:
             raise InvalidRequestError(
-                f"logit_bias names token {bad[0]}; the vocabulary has the tokens 0 to {vocab_size - 1}.", "logit_bias"
+                f"logit_bias names token {reprlib.repr(bad[0])}; the vocabulary has the tokens 0 to {vocab_size - 1}.",
+                "logit_bias",
             )
         if params.grammar is not None:
             self.grammars.matcher(params.grammar)
@@ -519,7 +521,13 @@ class Engine:
         )
 
     def _forbidden_token(self, token: int, matcher: Matcher) -> MinillmError:
+        if matcher.is_exhausted:
+            return InvalidRequestError(
+                f"The output can't follow its grammar any further ({matcher.error}). Make the grammar simpler; one "
+                "that never ends can't be followed either.",
+                "grammar",
+            )
         return MinillmError(
-            f"The output can't follow its grammar any further at token {token} ({matcher.error}). Make the grammar "
-            f"simpler; or the sampler {type(self.sampler).__name__} takes tokens whose logits are -inf."
+            f"The sampler {type(self.sampler).__name__} chose token {token}, which the grammar forbids: its logit is "
+            "-inf. `minillm.testing.check_sampler` tells what's wrong with it."
         )

@@ -86,6 +86,11 @@ class Matcher:
         """Why nothing is accepted any more; "" while all is well."""
         return _on_one_line(self._matcher.get_error())
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the grammar came to one of the parser's limits; other errors are tokens that it doesn't allow."""
+        return bool(self.error) and "satisfy the grammar" not in self.error
+
 
 def mask_logits(logits: Tensor, matchers: Sequence[Matcher | None]) -> Tensor:
     """A copy of the logits in which the tokens that a row's grammar forbids are -inf.
@@ -151,7 +156,10 @@ class GrammarCompiler:
         return compiled.fork()
 
     def _compile(self, grammar: Grammar, vocabulary: LLTokenizer) -> Matcher:
-        source = _source(grammar)
+        try:
+            source = _source(grammar)
+        except ValueError as error:  # half of a character, or a number of more than 64 bits
+            raise InvalidRequestError(_explain(grammar, f"{error!s:.200}"), "grammar") from None
         if _is_suspicious(grammar):
             _probe(source, "tools" if grammar.kind == "tool_calls" else "grammar")
         limits = LLParserLimits(verbose_errors=False)
