@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -116,7 +117,9 @@ class SamplingParams:
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
         if not ok:
-            raise InvalidRequestError(f"{name} is {getattr(self, name)!r}; expected {expected}.", param=name)
+            raise InvalidRequestError(
+                f"{name} is {reprlib.repr(getattr(self, name))}; expected {expected}.", param=name
+            )
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

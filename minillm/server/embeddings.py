@@ -11,11 +11,12 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from minillm.engine.embedding import EmbeddingModel, Vectors, shorten
 from minillm.errors import InvalidRequestError
 from minillm.server.errors import ClientGoneError, UnknownModelError
+from minillm.server.protocol import Body
 
 MAX_INPUTS = 2048
 """The most texts of a request, as in OpenAI's API."""
@@ -25,10 +26,8 @@ _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems
 _MANY_TOKEN_IDS = {"type": "array", "items": _TOKEN_IDS, "minItems": 1, "maxItems": MAX_INPUTS}
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Body):
     """The body of POST /v1/embeddings: OpenAI's fields, and `truncate`."""
-
-    model_config = ConfigDict(extra="allow")
 
     model: str
     # Checked by the model, whose message says which text is wrong; one from here would list four types.

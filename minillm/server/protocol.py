@@ -7,6 +7,7 @@ Fields that change the answer and aren't supported are refused by name. Unknown 
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 import time
 import uuid
@@ -27,6 +28,7 @@ FailFastList: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
 MAX_LOGIT_BIAS = 4096
 MAX_STOPS = 64
 MAX_STOP_LENGTH = 1000
+_TOKEN_ID = re.compile("[0-9]{1,18}")
 # These mean the same to `SamplingParams`.
 _SAMPLING_FIELDS = (
     *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "n", "ignore_eos"),
@@ -34,7 +36,13 @@ _SAMPLING_FIELDS = (
 )
 
 
-class StreamOptions(BaseModel):
+class Body(BaseModel):
+    """A request's body. Fields that nobody knows are accepted; a number in quotes or `true` for 1 is not."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class StreamOptions(Body):
     """`stream_options` of a request.
 
     Attributes:
@@ -46,10 +54,8 @@ class StreamOptions(BaseModel):
     continuous_usage_stats: bool = False
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(Body):
     """What every endpoint that generates takes: OpenAI's fields, and vLLM's `top_k`, `min_p`, …"""
-
-    model_config = ConfigDict(extra="allow")
 
     # Each would change the answer. The values tell what's the same as not asking.
     unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {}
@@ -103,10 +109,10 @@ def _token_bias(bias: dict[str, Any]) -> dict[int, Any]:
         raise InvalidRequestError(
             f"logit_bias has {len(bias)} tokens; this server takes {MAX_LOGIT_BIAS}.", "logit_bias"
         )
-    try:
-        return {int(token): value for token, value in bias.items()}
-    except ValueError as error:
-        raise InvalidRequestError(f"logit_bias has a key that is no token id ({error}).", "logit_bias") from None
+    for token in bias:
+        if not _TOKEN_ID.fullmatch(token):  # int() would take blanks, and digits of every script
+            raise InvalidRequestError(f"logit_bias has the key {token!r:.80}, which is no token id.", "logit_bias")
+    return {int(token): value for token, value in bias.items()}
 
 
 def _check_stops(stop: str | list[Any] | None) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from minillm.errors import InvalidRequestError
 from minillm.server.generation import Service
-from minillm.server.protocol import FailFastList
+from minillm.server.protocol import Body, FailFastList
 from minillm.server.tools import prepare_tools
 
 
-class TokenizeRequest(BaseModel):
+class TokenizeRequest(Body):
     """A text or a conversation."""
 
     model: str | None = None
@@ -25,7 +26,7 @@ class TokenizeRequest(BaseModel):
     return_token_strs: bool = False
 
 
-class DetokenizeRequest(BaseModel):
+class DetokenizeRequest(Body):
     """Token ids."""
 
     model: str | None = None
@@ -68,7 +69,8 @@ def tokens_router(service: Service) -> APIRouter:
             service.check_model(body.model)
         if bad := [token for token in body.tokens if not 0 <= token < tokenizer.vocab_size]:
             raise InvalidRequestError(
-                f"tokens has {bad[0]}; the vocabulary has the tokens 0 to {tokenizer.vocab_size - 1}.", "tokens"
+                f"tokens has {reprlib.repr(bad[0])}; the vocabulary has the tokens 0 to {tokenizer.vocab_size - 1}.",
+                "tokens",
             )
         text = await service.tokenized(request, lambda: tokenizer.decode(body.tokens, skip_special_tokens=False))
         return {"prompt": text}
