@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from minillm.server.errors import error_response
+from minillm.server.errors import describe, failure
 from minillm.server.protocol import error_body
 from minillm.server.tenants import Tenant, Tenants
 
@@ -23,8 +23,14 @@ log = logging.getLogger("minillm.server.access")
 MAX_BODY_BYTES = 8 * 2**20
 MAX_JSON_DEPTH = 100
 BODY_SECONDS = 30.0
+CLIENT_GONE = 499
+"""nginx's number for a client that left before its answer was complete; only the log sees it."""
 OPEN_PATHS = ("/health", "/ready")
 """Where no key is asked for: a load balancer has none."""
+_LARGE_BODY = 16_384
+"""Bytes from which on a body isn't looked through in the event loop, where everybody would wait for it."""
+_REQUEST_ID_HEADERS = (b"x-client-request-id", b"x-request-id")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -55,16 +61,17 @@ class Door:
         """Handles one request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        begin, status = time.perf_counter(), 0
+        begin, status, is_complete = time.perf_counter(), 0, False
         state = scope.setdefault("state", {})
-        request_id = f"req-{uuid.uuid4().hex[:16]}"
+        state["request_id"] = request_id = f"req-{uuid.uuid4().hex[:16]}"
 
         async def send_watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
             await send(message)
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             body = await self._enter(scope, receive)
@@ -73,13 +80,20 @@ class Door:
         except _RefusedError as refused:
             content = error_body(str(refused), "invalid_request_error", code=refused.code)
             # What is left of the body would otherwise be taken for the next request.
-            response = error_response(refused.status, content, {**refused.headers, "Connection": "close"})
+            response = failure(scope, refused.status, content, {**refused.headers, "Connection": "close"})
             await response(scope, receive, send_watched)
+        except Exception as error:  # of our own making; the others have their handlers
+            if status:
+                raise
+            await failure(scope, *describe(error))(scope, receive, send_watched)
         finally:
-            _log_access(scope, state, request_id, status, time.perf_counter() - begin)
+            _log_access(scope, state, status if is_complete else CLIENT_GONE, time.perf_counter() - begin)
 
     async def _enter(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body of a request that may come in; None if its client has gone."""
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            # Whoever is in between may see another end of the body, and take the rest for a request (RFC 9112 §6.1).
+            raise _RefusedError(400, "Content-Length and Transfer-Encoding are both there; send one of them.")
         tenant = Tenant() if scope["path"] in OPEN_PATHS else self.tenants.find(_api_key(scope))
         try:
             async with asyncio.timeout(self.body_seconds):
@@ -90,10 +104,11 @@ class Door:
             challenge = {"WWW-Authenticate": "Bearer"}
             what = "No API key was given, or it's not one of this server's. Send it as 'Authorization: Bearer KEY'."
             raise _RefusedError(401, what, "invalid_api_key", challenge)
-        is_deep: bool = await asyncio.to_thread(json_is_deeper_than, body or b"", MAX_JSON_DEPTH)
-        if is_deep:
-            raise _RefusedError(400, f"The body's JSON is nested more than {MAX_JSON_DEPTH} deep.")
         scope["state"] |= {"tenant": tenant, "body_size": len(body or b"")}
+        if body is None or len(body) < _LARGE_BODY:
+            _check_json(body or b"")
+        else:
+            await asyncio.to_thread(_check_json, body)
         return body
 
     async def _read(self, receive: Receive, *, keep: bool) -> bytes | None:
@@ -147,6 +162,24 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
+def _check_json(body: bytes) -> None:
+    """Raises:
+    _RefusedError: for what would trouble a parser. That it's JSON at all is found out later.
+    """
+    if b"\0" in body or not _is_utf8(body):  # Python's parser would take UTF-16 and UTF-32, too
+        raise _RefusedError(400, "The body is not valid UTF-8, in which JSON is sent (RFC 8259 §8.1).")
+    if json_is_deeper_than(body, MAX_JSON_DEPTH):
+        raise _RefusedError(400, f"The body's JSON is nested more than {MAX_JSON_DEPTH} deep.")
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def json_is_deeper_than(body: bytes, limit: int) -> bool:
     """Whether brackets nest deeper, before anything recursive looks at them. Broken JSON is somebody else's matter."""
     if body.count(b"[") + body.count(b"{") <= limit:
@@ -163,20 +196,31 @@ def json_is_deeper_than(body: bytes, limit: int) -> bool:
     return False
 
 
-def _log_access(scope: Scope, state: dict[str, Any], request_id: str, status: int, seconds: float) -> None:
+def _client_request_id(scope: Scope) -> str | None:
+    """What a client, or a proxy, calls the request."""
+    for name, value in scope["headers"]:
+        if name in _REQUEST_ID_HEADERS and _REQUEST_ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return None
+
+
+def _log_access(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
     if scope["path"] in OPEN_PATHS and status == 200:
         return  # asked every few seconds
     tenant, tally = state.get("tenant"), state.get("tally")
     fields = {
-        "request_id": request_id,
+        "request_id": state["request_id"],
+        "client_request_id": _client_request_id(scope),
         "method": scope["method"],
         "path": quote(scope["path"]),  # no line of its own in the log
-        "status": status or 499,
+        "status": status,
+        "error": "client_gone" if status == CLIENT_GONE else state.get("error"),
         "seconds": round(seconds, 4),
         "tenant": tenant.name if tenant else None,
     }
-    text = f"{fields['method']} {fields['path']} {fields['status']} {seconds:.3f} s"
+    text = f"{fields['method']} {fields['path']} {status} {seconds:.3f} s"
     if tally is not None:
         fields |= {"prompt_tokens": tally.prompt, "cached_tokens": tally.cached, "completion_tokens": tally.completion}
         text += f", {tally.prompt} tokens in ({tally.cached} cached), {tally.completion} out"
-    log.info("%s%s", text, f", {fields['tenant']}" if fields["tenant"] else "", extra={"fields": fields})
+    more = [fields[name] for name in ("error", "tenant", "request_id", "client_request_id") if fields[name]]
+    log.info("%s", ", ".join([text, *more]), extra={"fields": fields})

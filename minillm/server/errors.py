@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from minillm.errors import EngineOverloadedError, EngineStoppedError, InvalidRequestError, MinillmError
 from minillm.server.protocol import error_body
@@ -50,7 +51,9 @@ def describe(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     text = str(error)
     match error:
         case InvalidRequestError():
-            return 400, error_body(text, "invalid_request_error", error.param), {}
+            # The engine knows grammars only; what a client sends is a response format.
+            param = "response_format" if error.param == "grammar" else error.param
+            return 400, error_body(text, "invalid_request_error", param), {}
         case UnknownModelError():
             return 404, error_body(text, "invalid_request_error", "model", "model_not_found"), {}
         case UnknownResponseError():
@@ -75,13 +78,25 @@ def error_response(status: int, body: dict[str, Any], headers: dict[str, str] | 
     return Response(json.dumps(body), status, headers, "application/json")
 
 
+def failure(scope: Scope, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """The response to a request that failed. The log is told by what kind of error: its text may quote the prompt."""
+    note_error(scope, body)
+    return error_response(status, body, headers)
+
+
+def note_error(scope: Scope, body: dict[str, Any]) -> None:
+    """Leaves an error's kind in the request's state, for the log."""
+    error = body["error"]
+    kind = error["code"] or error["type"]
+    scope["state"]["error"] = f"{kind} ({error['param']})" if error["param"] else kind
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Sees to it that no error leaves in another form."""
 
     @app.exception_handler(MinillmError)
-    @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return error_response(*describe(error))
+        return failure(request.scope, *describe(error))
 
     @app.exception_handler(ClientGoneError)
     async def gone(request: Request, error: ClientGoneError) -> Response:
@@ -90,14 +105,17 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid_body(request: Request, error: RequestValidationError) -> Response:
         message, param = _explain(error)
-        return error_response(400, error_body(message, "invalid_request_error", param))
+        return failure(request.scope, 400, error_body(message, "invalid_request_error", param))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # the one that FastAPI raises
+            message = f"The body is not valid JSON: {error.__cause__!s:.200}."
+            return failure(request.scope, 400, error_body(message, "invalid_request_error"))
         served = ", ".join(request.app.openapi()["paths"])
         message = f"{request.method} {request.url.path:.200}: {error.detail}. This server has {served}."
         headers = dict(error.headers or {})
-        return error_response(error.status_code, error_body(message, "invalid_request_error"), headers)
+        return failure(request.scope, error.status_code, error_body(message, "invalid_request_error"), headers)
 
 
 def _explain(error: RequestValidationError) -> tuple[str, str | None]:

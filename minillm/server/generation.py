@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeVar, cast
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -18,7 +20,7 @@ from minillm.engine.async_engine import stopped
 from minillm.engine.engine import Event
 from minillm.errors import EngineOverloadedError, EngineStoppedError, InvalidRequestError
 from minillm.sampling import SamplingParams
-from minillm.server.errors import ClientGoneError, UnknownModelError, describe
+from minillm.server.errors import ClientGoneError, UnknownModelError, describe, note_error
 from minillm.server.protocol import Tally
 from minillm.server.tenants import Tenant
 from minillm.structured import Grammar
@@ -47,6 +49,8 @@ class Service:
         self.llm, self.log_prompts = llm, log_prompts
         self.engine: AsyncEngine | None = None
         self.is_draining = False
+        # Of their own, so that slow ones hold up neither other threads' work nor each other for long.
+        self._compiling = CapacityLimiter(4)
 
     @property
     def is_ready(self) -> bool:
@@ -87,7 +91,7 @@ class Service:
             InvalidRequestError: naming what in it can't be honoured.
         """
         try:
-            await asyncio.to_thread(self.llm.engine.grammars.matcher, grammar)
+            await run_sync(self.llm.engine.grammars.matcher, grammar, limiter=self._compiling)
         except InvalidRequestError as error:
             raise InvalidRequestError(str(error), param if error.param == "grammar" else error.param) from None
 
@@ -226,13 +230,18 @@ async def respond(
         return JSONResponse(await _unless_gone(request, answer.whole(events)))
     # Waiting for the first event turns a request that can't be served into a status, not into a broken stream.
     first = await _unless_gone(request, anext(events))
-    return _EventStream(server_sent(answer.chunks(_with_first(first, events))), events)
+    return _EventStream(server_sent(answer.chunks(_with_first(request, first, events))), events)
 
 
-async def _with_first(first: tuple[int, Event], rest: Events) -> Events:
+async def _with_first(request: Request, first: tuple[int, Event], rest: Events) -> Events:
+    """All events. An error among them is noted for the log, since it won't be seen in the status."""
     yield first
-    async for item in rest:
-        yield item
+    try:
+        async for item in rest:
+            yield item
+    except Exception as error:
+        note_error(request.scope, describe(error)[1])
+        raise
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:

@@ -11,6 +11,7 @@ import uvicorn
 from minillm.engine import LLM
 from minillm.errors import MinillmError
 from minillm.server.app import create_app
+from minillm.server.http import uvicorn_config
 from minillm.server.serve import listen
 
 
@@ -35,7 +36,7 @@ class LocalServer:
         """
         self._socket = listen("127.0.0.1", port)
         self._app = create_app(llm, **options)
-        config = uvicorn.Config(self._app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+        config = uvicorn_config(self._app, log_level="warning", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="minillm-server", daemon=True

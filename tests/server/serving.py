@@ -1,7 +1,9 @@
-"""What the server's tests share: a strict client, a sampler to watch and hold up, and patience."""
+"""What the server's tests share: a strict client, raw bytes, a sampler to watch and hold up, and patience."""
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,31 @@ def connect(server: LocalServer, *, timeout: float = 60, api_key: str = "not-nee
         timeout=timeout,
         _strict_response_validation=True,
     )
+
+
+def address(server: LocalServer) -> tuple[str, int]:
+    """Host and port."""
+    host, _, port = server.base_url.removeprefix("http://").removesuffix("/v1").partition(":")
+    return host, int(port)
+
+
+def exchange(server: LocalServer, data: bytes, *, wait: float = 20) -> bytes:
+    """What comes back for these bytes until the server closes, or pauses."""
+    received = b""
+    with socket.create_connection(address(server), timeout=wait) as connection:
+        try:
+            connection.sendall(data)
+            while piece := connection.recv(65536):
+                received += piece
+                connection.settimeout(0.5)
+        except (TimeoutError, ConnectionError):
+            pass
+    return received
+
+
+def statuses(received: bytes) -> list[int]:
+    """The status codes of what came back, in order."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", received)]
 
 
 class WatchedSampler(FilteringSampler):

@@ -66,7 +66,7 @@ def test_a_stream_says_the_same_piece_by_piece(client: openai.OpenAI, tiny: LLM)
 
 def test_usage_comes_in_a_last_chunk_without_choices(client: openai.OpenAI, tiny: LLM) -> None:
     stream = client.chat.completions.create(
-        model=MODEL, messages=HELLO, max_tokens=3, stream=True, stream_options={"include_usage": True}
+        model=MODEL, messages=HELLO, max_tokens=3, stream=True, stream_options={"include_usage": True}, seed=1
     )
     *chunks, last = stream
     assert last.choices == []

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import MODEL, WatchedSampler, connect, wait_until
+from serving import MODEL, WatchedSampler, address, connect, exchange, wait_until
 from starlette.types import Message, Receive, Scope, Send
 
 from minillm.engine import LLM
@@ -21,25 +21,6 @@ from minillm.server.door import Door, json_is_deeper_than
 from minillm.server.tenants import Tenants
 
 GOOD: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
-
-
-def address(server: LocalServer) -> tuple[str, int]:
-    host, _, port = server.base_url.removeprefix("http://").removesuffix("/v1").partition(":")
-    return host, int(port)
-
-
-def raw(server: LocalServer, data: bytes, *, wait: float = 20) -> bytes:
-    """What comes back for these bytes until the server closes, or pauses."""
-    with socket.create_connection(address(server), timeout=wait) as connection:
-        connection.sendall(data)
-        received = b""
-        try:
-            while piece := connection.recv(65536):
-                received += piece
-                connection.settimeout(0.3)
-        except TimeoutError:
-            pass
-        return received
 
 
 def still_answers(server: LocalServer) -> bool:
@@ -124,7 +105,7 @@ def test_ten_thousand_stop_strings_are_refused_by_name(server: LocalServer) -> N
 )
 def test_a_malformed_head_gets_one_400_at_most(server: LocalServer, head: str) -> None:
     """Above all never two answers: the rest of one request must not be taken for another."""
-    received = raw(server, head.encode("latin-1"), wait=1)
+    received = exchange(server, head.encode("latin-1"), wait=1)
     assert received.count(b"HTTP/1.1 ") <= 1
     assert b"HTTP/1.1 2" not in received
     assert still_answers(server)
