@@ -17,6 +17,7 @@ from minillm.server.errors import UnknownModelError, add_error_handlers, error_r
 from minillm.server.generation import Service
 from minillm.server.protocol import ErrorBody, error_body
 from minillm.server.responses import ResponseStore, responses_router
+from minillm.server.schemas import ModelCard, ModelList, Status, answers
 from minillm.server.tenants import Tenants
 from minillm.server.tokens import tokens_router
 
@@ -38,11 +39,17 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """FastAPI documents a 422 for a wrong body; here that is a 400."""
+        """What FastAPI can't know: a wrong body is a 400, all errors are JSON, keys are asked for at the door."""
         schema = super().openapi()
+        schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        error = {"$ref": "#/components/schemas/ErrorBody"}
+        schema["security"] = [{"key": []}, {}]  # where the server has no keys, everybody may come in
         for operations in schema["paths"].values():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
+                for status, response in operation["responses"].items():
+                    if status >= "400":
+                        response["content"] = {"application/json": {"schema": error}}
         return schema
 
 
@@ -106,21 +113,21 @@ async def _in_flight(request: Request) -> AsyncIterator[None]:
 def _health_router(service: Service) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/health")
+    @router.get("/health", response_model=None, responses=answers(Status))
     async def health() -> dict[str, str]:
         """Whether the process lives."""
         return {"status": "ok"}
 
-    @router.get("/ready")
+    @router.get("/ready", responses=answers(Status))
     async def ready() -> Response:
         """Whether requests are taken: not before the start, and not while the server drains."""
         if service.is_ready:
             return Response('{"status": "ready"}', media_type="application/json")
         return error_response(503, error_body("The server takes no requests now.", "server_error"))
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """The engine's counters, gauges and histograms, for Prometheus."""
         text = service.llm.engine.metrics.prometheus()
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
@@ -130,12 +137,12 @@ def _health_router(service: Service) -> APIRouter:
 def _models_router(names: list[str]) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", response_model=None, responses=answers(ModelList))
     async def models() -> dict[str, Any]:
         """What is served."""
         return {"object": "list", "data": [_model_card(name) for name in names]}
 
-    @router.get("/v1/models/{model:path}")
+    @router.get("/v1/models/{model:path}", response_model=None, responses=answers(ModelCard))
     async def model(model: str) -> dict[str, Any]:
         """One of the models."""
         if model not in names:

@@ -14,7 +14,8 @@ from minillm.errors import InvalidRequestError
 from minillm.sampling import SamplingParams, TokenLogprobs
 from minillm.sampling.params import MAX_LOGPROBS
 from minillm.server.generation import Events, Service, respond
-from minillm.server.protocol import FailFastList, GenerationRequest, Reply, Tally
+from minillm.server.protocol import ChatMessages, GenerationRequest, Reply, Tally
+from minillm.server.schemas import ChatCompletion, answers
 from minillm.server.tools import prepare_tools
 from minillm.structured import Grammar
 from minillm.structured.tool_calls import (
@@ -30,6 +31,7 @@ from minillm.structured.tool_calls import (
 from minillm.text import Tokenizer
 
 DEFAULT_MAX_TOKENS = 512
+_STREAM = "Each is a chat.completion.chunk: choices with a delta of the message; the last one is [DONE]."
 
 
 class ChatCompletionRequest(GenerationRequest):
@@ -45,14 +47,23 @@ class ChatCompletionRequest(GenerationRequest):
         "reasoning_effort": (None, "none"),
     }
 
-    messages: FailFastList[dict[str, Any]] = Field(min_length=1)
+    messages: ChatMessages = Field(min_length=1)
+    """The conversation so far: objects with `role` and `content`."""
     max_completion_tokens: int | None = Field(None, ge=1)
+    """The most tokens to generate; goes before max_tokens."""
     logprobs: bool | None = None
+    """Tell the log-probability of each token."""
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    """Tell those of so many of the most likely tokens, too."""
     response_format: dict[str, Any] | None = None
+    """{"type": "json_object"}, or {"type": "json_schema", "json_schema": {"name": …, "schema": …}}: what the answer
+    has to be. Tokens that don't fit are never chosen."""
     tools: list[Any] | None = None
+    """Functions that the model may call: {"type": "function", "function": {"name", "description", "parameters"}}."""
     tool_choice: str | dict[str, Any] | None = None
+    """"none", "auto", "required", or {"type": "function", "function": {"name": …}} for a call of that one."""
     parallel_tool_calls: bool | None = None
+    """Let several calls follow each other. Not given: where the model is free to call, not where it has to."""
 
     def sampling_params(self, **more: Any) -> SamplingParams:
         """The request's `SamplingParams`, with `more` of their fields.
@@ -98,7 +109,7 @@ def chat_router(service: Service) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions")
+    @router.post("/v1/chat/completions", responses=answers(ChatCompletion, stream=_STREAM))
     async def chat_completions(body: ChatCompletionRequest, request: Request) -> Response:
         """Answers a conversation."""
         service.check_model(body.model)

@@ -16,9 +16,11 @@ from minillm.sampling import SamplingParams, TokenLogprobs
 from minillm.sampling.params import MAX_LOGPROBS, MAX_N
 from minillm.server.generation import Events, Service, respond
 from minillm.server.protocol import GenerationRequest, Reply, Tally
+from minillm.server.schemas import Completion, answers
 from minillm.text import Tokenizer
 
 DEFAULT_MAX_TOKENS = 16
+_STREAM = "Each is a text_completion with the text that is new; the last one is [DONE]."
 
 
 class CompletionRequest(GenerationRequest):
@@ -30,9 +32,13 @@ class CompletionRequest(GenerationRequest):
     }
 
     prompt: str | list[Any]
+    """A text, a list of texts, of token ids, or of lists of token ids."""
     echo: bool | None = False
+    """Put the prompt before the output."""
     best_of: int | None = None
+    """Has to be n, if it's there at all."""
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    """Tell the log-probability of each token, and of so many of the most likely ones."""
 
     def sampling_params(self, **more: Any) -> SamplingParams:
         """The request's `SamplingParams`, with `more` of their fields.
@@ -91,7 +97,7 @@ def completions_router(service: Service) -> APIRouter:
     """The endpoint."""
     router = APIRouter()
 
-    @router.post("/v1/completions")
+    @router.post("/v1/completions", responses=answers(Completion, stream=_STREAM))
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continues a text, or several."""
         service.check_model(body.model)

@@ -17,6 +17,7 @@ from minillm.engine.embedding import EmbeddingModel, Vectors, shorten
 from minillm.errors import InvalidRequestError
 from minillm.server.errors import ClientGoneError, UnknownModelError
 from minillm.server.protocol import Body
+from minillm.server.schemas import EmbeddingList, answers
 
 MAX_INPUTS = 2048
 """The most texts of a request, as in OpenAI's API."""
@@ -30,11 +31,16 @@ class EmbeddingRequest(Body):
     """The body of POST /v1/embeddings: OpenAI's fields, and `truncate`."""
 
     model: str
+    """One of those that /v1/models lists."""
     # Checked by the model, whose message says which text is wrong; one from here would list four types.
     input: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS, _TOKEN_IDS, _MANY_TOKEN_IDS]})]
+    """A text, a list of texts, or token ids of one or several."""
     dimensions: int | None = Field(None, ge=1)
+    """Keep only so many of a vector's numbers, and make its length 1 again."""
     encoding_format: Literal["float", "base64"] | None = "float"
+    """Numbers, or base64 of little-endian float32: a quarter of the size, and exact."""
     truncate: bool = False
+    """Cut off what is longer than the model reads, in place of refusing it."""
 
     def texts(self) -> list[Any]:
         """The texts, or lists of token ids, as a list even where there is one.
@@ -58,8 +64,9 @@ def embeddings_router(get_model: Callable[[], EmbeddingModel]) -> APIRouter:
     # One batch at a time: between two of them, other requests have their turn, and clients that left are noticed.
     one_at_a_time = CapacityLimiter(1)
 
-    @router.post("/v1/embeddings")
+    @router.post("/v1/embeddings", responses=answers(EmbeddingList))
     async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
+        """A vector for each text."""
         model = await run_sync(get_model, limiter=one_at_a_time)
         if body.model != model.model_name:
             raise UnknownModelError(f"{body.model!r:.200} makes no embeddings here; {model.model_name!r} does.")

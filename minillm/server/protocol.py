@@ -15,16 +15,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from minillm.engine.engine import Event
 from minillm.engine.request import OutputChunk, RequestOutput
 from minillm.errors import InvalidRequestError
 from minillm.sampling import SamplingParams
+from minillm.sampling.params import MAX_N, MAX_REPETITION_PENALTY, MAX_TEMPERATURE
 
 T = TypeVar("T")
 FailFastList: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
 """A list of which only the first fault is told: a million faults would take minutes and gigabytes to describe."""
+_PARTS = {"type": "array", "items": {"type": "object", "properties": {"type": {}, "text": {}}, "required": ["type"]}}
+_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"anyOf": [{"type": "string"}, _PARTS, {"type": "null"}]},
+        "name": {"type": "string"},
+    },
+    "required": ["role"],
+}
+ChatMessages: TypeAlias = FailFastList[Annotated[dict[str, Any], WithJsonSchema(_MESSAGE)]]
+"""A conversation. The chat template checks it, whose errors say more than a type could."""
 MAX_LOGIT_BIAS = 4096
 MAX_STOPS = 64
 MAX_STOP_LENGTH = 1000
@@ -37,21 +50,21 @@ _SAMPLING_FIELDS = (
 
 
 class Body(BaseModel):
-    """A request's body. Fields that nobody knows are accepted; a number in quotes or `true` for 1 is not."""
+    """A request's body. Fields that nobody knows are accepted; a number in quotes or `true` for 1 is not.
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    Docstrings below the fields are their descriptions in /openapi.json.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, use_attribute_docstrings=True)
 
 
 class StreamOptions(Body):
-    """`stream_options` of a request.
-
-    Attributes:
-        include_usage: tell the usage in a last chunk without choices.
-        continuous_usage_stats: tell the usage so far in every chunk (vLLM's; load generators ask for it).
-    """
+    """`stream_options` of a request."""
 
     include_usage: bool = False
+    """Tell the usage in a last chunk without choices."""
     continuous_usage_stats: bool = False
+    """Tell the usage so far in every chunk (vLLM's; load generators ask for it)."""
 
 
 class GenerationRequest(Body):
@@ -61,21 +74,37 @@ class GenerationRequest(Body):
     unsupported: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     model: str
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    """One of those that /v1/models lists."""
+    temperature: float | None = Field(None, ge=0, le=MAX_TEMPERATURE)
+    """Divides the logits: 0 takes the most likely token, 1 (the default) samples from the model's own distribution."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Sample among the fewest tokens whose probabilities add up to this; more than 0, at most 1."""
+    top_k: int | None = Field(None, ge=-1)
+    """Sample among this many of the most likely tokens; 0 or -1 among all."""
+    min_p: float | None = Field(None, ge=0, le=1)
+    """Drop tokens less likely than this times the most likely one; 0 to 1."""
+    repetition_penalty: float | None = Field(None, ge=1 / MAX_REPETITION_PENALTY, le=MAX_REPETITION_PENALTY)
+    """Divides positive logits of tokens seen in prompt or output, multiplies negative ones; 1 is none."""
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    """Is taken off the logits of tokens that are in the output; -2 to 2."""
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    """Is taken off the logits once for each time that a token is in the output; -2 to 2."""
     logit_bias: dict[str, Any] | None = None
+    """Numbers from -100 to 100 that are added to the logits, by token id."""
     seed: int | None = None
-    max_tokens: int | None = None
+    """The same seed gives the same answer, whoever shares the server."""
+    max_tokens: int | None = Field(None, ge=1)
+    """The most tokens to generate."""
     stop: str | list[Any] | None = None  # the strings are checked below, one fault being enough
-    n: int | None = None
+    """Text at which the output ends, without it; or a list of such texts."""
+    n: int | None = Field(None, ge=1, le=MAX_N)
+    """How many outputs to generate for the prompt."""
     ignore_eos: bool = False
+    """Generate on after the model's end of text, to max_tokens: for measurements."""
     stream: bool | None = False
+    """Send the output as server-sent events while it is made."""
     stream_options: StreamOptions | None = None
+    """What a stream tells beside the output."""
 
     def check_supported(self) -> None:
         """Raises:

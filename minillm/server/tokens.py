@@ -10,7 +10,8 @@ from pydantic import Field
 
 from minillm.errors import InvalidRequestError
 from minillm.server.generation import Service
-from minillm.server.protocol import Body, FailFastList
+from minillm.server.protocol import Body, ChatMessages, FailFastList
+from minillm.server.schemas import Text, Tokens, answers
 from minillm.server.tools import prepare_tools
 
 
@@ -18,19 +19,28 @@ class TokenizeRequest(Body):
     """A text or a conversation."""
 
     model: str | None = None
+    """The one that is served, if it's there at all."""
     prompt: str | None = None
-    messages: FailFastList[dict[str, Any]] | None = Field(None, min_length=1)
+    """The text; or give messages."""
+    messages: ChatMessages | None = Field(None, min_length=1)
+    """The conversation, which is put into the model's chat template."""
     tools: list[Any] | None = None
+    """What the conversation's model may call, as in /v1/chat/completions."""
     add_special_tokens: bool = True
+    """Put before and behind a text what the model expects there."""
     add_generation_prompt: bool = True
+    """End a conversation with the beginning of an answer."""
     return_token_strs: bool = False
+    """Tell the text of each token, too."""
 
 
 class DetokenizeRequest(Body):
     """Token ids."""
 
     model: str | None = None
+    """The one that is served, if it's there at all."""
     tokens: FailFastList[int]
+    """Token ids."""
 
 
 def tokens_router(service: Service) -> APIRouter:
@@ -38,7 +48,7 @@ def tokens_router(service: Service) -> APIRouter:
     router = APIRouter()
     tokenizer = service.llm.tokenizer
 
-    @router.post("/tokenize")
+    @router.post("/tokenize", response_model=None, responses=answers(Tokens))
     async def tokenize(body: TokenizeRequest, request: Request) -> dict[str, Any]:
         """Token ids of a text, or of a conversation in the model's chat template."""
         if body.model is not None:
@@ -62,7 +72,7 @@ def tokens_router(service: Service) -> APIRouter:
             "token_strs": strings if body.return_token_strs else None,
         }
 
-    @router.post("/detokenize")
+    @router.post("/detokenize", response_model=None, responses=answers(Text))
     async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
         """The text of token ids."""
         if body.model is not None:
