@@ -288,6 +288,7 @@ def serve(
         try:
             from minillm.server import create_app
             from minillm.server.serve import is_loopback, listen, run, set_up_logging
+            from minillm.server.telemetry import tracer_provider_from_environment
             from minillm.server.tenants import Tenants
         except ModuleNotFoundError as error:
             raise MinillmError(f"The server needs {error.name}. Run: pip install 'minillm[server]'") from error
@@ -298,6 +299,7 @@ def serve(
         )
     # Whatever may be wrong is found before the model is loaded.
     tenants = Tenants.load(api_keys) if api_keys else Tenants()
+    tracer_provider = tracer_provider_from_environment()
     with listen(host, port) as listening:
         limits = {"max_num_seqs": max_num_seqs, "max_num_waiting": max_num_waiting}
         llm = _load(model, dtype, quantization, device, **limits)
@@ -306,9 +308,17 @@ def serve(
             from minillm.engine.embedding import EmbeddingModel
 
             embedder = EmbeddingModel(embedding_model, device=device)
-        application = create_app(llm, tenants=tenants, embedding_model=embedder, log_prompts=log_prompts)
+        application = create_app(
+            llm,
+            tenants=tenants,
+            embedding_model=embedder,
+            log_prompts=log_prompts,
+            tracer_provider=tracer_provider,
+        )
         set_up_logging(as_json=log_json)
         run(application, listening, drain_seconds=drain_seconds)
+    if tracer_provider is not None:
+        tracer_provider.shutdown()  # sends the last spans
 
 
 @app.command()

@@ -18,10 +18,13 @@ from minillm.server.generation import Service
 from minillm.server.protocol import ErrorBody, error_body
 from minillm.server.responses import ResponseStore, responses_router
 from minillm.server.schemas import ModelCard, ModelList, Status, answers
+from minillm.server.telemetry import fastapi_telemetry
 from minillm.server.tenants import Tenants
 from minillm.server.tokens import tokens_router
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from minillm.engine.embedding import EmbeddingModel
 
 
@@ -60,6 +63,7 @@ def create_app(
     embedding_model: EmbeddingModel | None = None,
     response_store: ResponseStore | None = None,
     log_prompts: bool = False,
+    tracer_provider: TracerProvider | None = None,
 ) -> FastAPI:
     """Builds the application around a loaded model; the engine's thread runs as long as the application does.
 
@@ -68,12 +72,13 @@ def create_app(
         tenants: who may use it; everybody if None.
         embedding_model: answers /v1/embeddings.
         response_store: keeps what /v1/responses answers; one with the usual limits if None.
-        log_prompts: write the prompts to the log.
+        log_prompts: write the prompts to the log, and into the spans.
+        tracer_provider: of OpenTelemetry, takes a span for each HTTP request and each generation.
 
     Returns:
         The application. `app.state.service` is what its endpoints share.
     """
-    service = Service(llm, log_prompts=log_prompts)
+    service = Service(llm, log_prompts=log_prompts, tracer_provider=tracer_provider)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,7 +87,14 @@ def create_app(
         service.close()
 
     # No pages that would load their scripts from somewhere else.
-    app = _Application(title="minillm", lifespan=lifespan, docs_url=None, redoc_url=None, responses=ERRORS)
+    app = _Application(
+        title="minillm",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=ERRORS,
+        telemetry=fastapi_telemetry(tracer_provider),
+    )
     app.state.service = service
     add_error_handlers(app)
     app.add_middleware(Door, tenants=tenants or Tenants())

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -22,8 +22,12 @@ from minillm.errors import EngineOverloadedError, EngineStoppedError, InvalidReq
 from minillm.sampling import SamplingParams
 from minillm.server.errors import ClientGoneError, UnknownModelError, describe, note_error
 from minillm.server.protocol import Tally
+from minillm.server.telemetry import GenerationSpans
 from minillm.server.tenants import Tenant
 from minillm.structured import Grammar
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 log = logging.getLogger("minillm.server")
 T = TypeVar("T")
@@ -43,10 +47,12 @@ class Service:
         engine: None before the application starts and after it ends.
         is_draining: whether new requests are no longer taken.
         log_prompts: write the prompts to the log.
+        spans: of OpenTelemetry.
     """
 
-    def __init__(self, llm: LLM, *, log_prompts: bool = False) -> None:
+    def __init__(self, llm: LLM, *, log_prompts: bool = False, tracer_provider: TracerProvider | None = None) -> None:
         self.llm, self.log_prompts = llm, log_prompts
+        self.spans = GenerationSpans(llm, tracer_provider, log_content=log_prompts)
         self.engine: AsyncEngine | None = None
         self.is_draining = False
         # Of their own, so that slow ones hold up neither other threads' work nor each other for long.
@@ -118,7 +124,7 @@ class Service:
                 log.info("prompt: %r", text, extra={"fields": {"prompt": text}})
         tenant: Tenant = request.state.tenant
         num_prompt_tokens = sum(map(len, prompts))
-        with tenant.request(num_prompt_tokens):
+        with tenant.request(num_prompt_tokens), self.spans.generation(request, prompts, params) as observe:
             streams = [
                 cast(AsyncGenerator[Event, None], self.engine.generate(prompt, params, tenant=tenant.name))
                 for prompt in prompts
@@ -128,6 +134,8 @@ class Service:
                     async for index, event in events:
                         if isinstance(event, OutputChunk):
                             tenant.charge(len(event.token_ids))
+                        if observe is not None:
+                            observe(index * params.n + event.index, event)
                         yield index * params.n + event.index, event
             except EngineOverloadedError:
                 tenant.charge(-num_prompt_tokens)  # nothing was done for them

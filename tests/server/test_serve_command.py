@@ -27,10 +27,12 @@ def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+def serving(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
     """A running server: its process, the client's base_url and the lines of its log so far."""
     command = [MINILLM, "serve", "--model", MODEL, "--port", "0", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | (environment or {}))
     assert process.stderr is not None
     lines: list[str] = []
     try:
