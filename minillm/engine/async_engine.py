@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 from minillm.engine.engine import Engine, Event
@@ -30,6 +31,10 @@ class AsyncEngine:
         self._closing = False
         self._stop_at: float | None = None  # on this clock the thread ends, finished or not
         self._left: list[Request] = []
+        # Events wait here for the end of the step: to wake an event loop is a system call, at which this thread loses
+        # the GIL, and for each of 64 requests that took longer than their step.
+        self._outbox: deque[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Event], Event]] = deque()
+        self._outbox_lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="minillm-engine", daemon=True)
         self._thread.start()
 
@@ -55,9 +60,10 @@ class AsyncEngine:
         events: asyncio.Queue[Event] = asyncio.Queue()
         name = request_id or f"request-{uuid4().hex[:16]}"
 
-        def deliver(event: Event) -> None:  # in the engine's thread
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(events.put_nowait, event)
+        def deliver(event: Event) -> None:
+            self._outbox.append((loop, events, event))
+            if threading.get_ident() != self._thread.ident:  # somebody else drives the engine, or ends the request
+                self._send_events()
 
         def add() -> None:
             try:
@@ -96,6 +102,17 @@ class AsyncEngine:
             self._inbox.append(call)
             self._wake.notify()
 
+    def _send_events(self) -> None:
+        """Hands the events to the event loops that wait for them."""
+        with self._outbox_lock:  # so that they stay in order
+            by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Event], Event]]] = {}
+            while self._outbox:
+                loop, events, event = self._outbox.popleft()
+                by_loop.setdefault(loop, []).append((events, event))
+            for loop, items in by_loop.items():
+                with suppress(RuntimeError):  # it's closed: nobody waits any more
+                    loop.call_soon_threadsafe(_put_all, items)
+
     def close(self, timeout: float = 0.0) -> list[Request]:
         """Takes no more requests, lets those that run finish, and ends the thread. A second call does nothing.
 
@@ -125,11 +142,13 @@ class AsyncEngine:
                 except Exception:  # a part that was plugged in may raise anything
                     log.exception("A step failed")
                     self.engine.fail_all(MinillmError("The engine failed; its log says why."))
+                self._send_events()
         finally:
             with self._wake:  # whatever happened: nobody waits for a thread that has ended
                 self._closing = True
         # Others may use the same engine: what they wait for goes on.
         self._left = self.engine.fail_all(stopped(), only=set(self._names))
+        self._send_events()
 
     def _wait_for_work(self) -> bool:
         """Waits until there's something to do; False when it's time to end."""
@@ -139,6 +158,11 @@ class AsyncEngine:
             if self._stop_at is not None and time.monotonic() >= self._stop_at and not self._inbox:
                 return False
             return bool(self._inbox) or (self.engine.has_unfinished and (not self._closing or bool(self._names)))
+
+
+def _put_all(items: list[tuple[asyncio.Queue[Event], Event]]) -> None:
+    for events, event in items:
+        events.put_nowait(event)
 
 
 def stopped() -> EngineStoppedError:

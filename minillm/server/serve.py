@@ -33,9 +33,6 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 30.0) 
     # When it's over, uvicorn raises the signal anew, for handlers that were there before. Stopping is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    host, port = listening.getsockname()[:2]
-    address = f"[{host}]" if ":" in host else host
-    log.info("Serving %s at http://%s:%d/v1. Ctrl-C stops it.", app.state.service.llm.model_name, address, port)
     config = uvicorn_config(app, log_config=None, timeout_graceful_shutdown=max(1, round(drain_seconds) + 5))
     _DrainingServer(config, app, drain_seconds).run(sockets=[listening])
     log.info("Stopped.")
@@ -47,6 +44,14 @@ class _DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
         super().__init__(config)
         self._service, self._drain_seconds = app.state.service, drain_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Says where it serves, once it does: before, connections would be refused."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            host, port = listening.getsockname()[:2]
+            address = f"[{host}]" if ":" in host else host
+            log.info("Serving %s at http://%s:%d/v1. Ctrl-C stops it.", self._service.llm.model_name, address, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """At the first signal, drains; at a second one, ends what runs."""
