@@ -262,13 +262,24 @@ def serve(
       tokens_per_minute = 60000      # prompts and outputs; optional
 
     Clients send a key as "Authorization: Bearer KEY". Tenants share the model
-    fairly, and no part of a prompt. One over its limit gets a 429 that says
-    when to try again, and so does everybody while the engine is full.
+    fairly, and no part of a prompt.
+
+    [bold]When it refuses[/]
+
+    Every error is JSON in OpenAI's form. 400: the request is wrong; it says
+    where. 401: no key, or a wrong one. 404: no such model or path. 408, 413,
+    431: body or headers too slow or too large. 429 with Retry-After: the
+    tenant is over its limit, or too many wait already. 503: it's stopping.
 
     [bold]What it writes[/]
 
-    A line for each request on standard error; never a key, and no prompt
-    unless --log-prompts is given.
+    A line for each request on standard error: status, seconds, tokens, kind
+    of error, tenant, and the id that the client got as x-request-id. 499 is a
+    client that left. Never a key, and no prompt unless --log-prompts is given.
+
+    Where OTEL_EXPORTER_OTLP_ENDPOINT names a collector, each request is a
+    span, with the GenAI conventions' names and the client's trace around it.
+    That needs: pip install 'minillm\[telemetry]'.
 
     [bold]How it ends[/]
 

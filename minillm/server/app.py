@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CollectorRegistry, generate_latest
 
 from minillm.engine import LLM
 from minillm.server.chat import chat_router
 from minillm.server.completions import completions_router
-from minillm.server.door import Door
+from minillm.server.door import Door, ResponseCounter
 from minillm.server.errors import UnknownModelError, add_error_handlers, error_response
 from minillm.server.generation import Service
 from minillm.server.protocol import ErrorBody, error_body
@@ -97,10 +98,11 @@ def create_app(
     )
     app.state.service = service
     add_error_handlers(app)
-    app.add_middleware(Door, tenants=tenants or Tenants())
+    responses = ResponseCounter()
+    app.add_middleware(Door, tenants=tenants or Tenants(), responses=responses)
     names = [llm.model_name]
     for router in (
-        _health_router(service),
+        _health_router(service, responses),
         chat_router(service),
         completions_router(service),
         responses_router(service, response_store or ResponseStore()),
@@ -122,7 +124,7 @@ async def _in_flight(request: Request) -> AsyncIterator[None]:
         yield
 
 
-def _health_router(service: Service) -> APIRouter:
+def _health_router(service: Service, responses: ResponseCounter) -> APIRouter:
     router = APIRouter()
 
     @router.get("/health", response_model=None, responses=answers(Status))
@@ -139,9 +141,11 @@ def _health_router(service: Service) -> APIRouter:
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """The engine's counters, gauges and histograms, for Prometheus."""
-        text = service.llm.engine.metrics.prometheus()
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+        """The engine's counters, gauges and histograms, and the responses by status, for Prometheus."""
+        registry = CollectorRegistry()  # of this call only: nothing is registered anywhere else
+        registry.register(service.llm.engine.metrics)
+        registry.register(responses)
+        return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
     return router
 

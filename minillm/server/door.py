@@ -10,9 +10,12 @@ import logging
 import re
 import time
 import uuid
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from prometheus_client.core import CounterMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minillm.server.errors import describe, failure
@@ -40,6 +43,26 @@ class _RefusedError(Exception):
         self.status, self.code, self.headers = status, code, headers or {}
 
 
+class ResponseCounter:
+    """Counts responses by status, for Prometheus. Belongs to the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, status: int) -> None:
+        """One more response."""
+        self._counts[status] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """What a `prometheus_client` registry asks of its collectors."""
+        family = CounterMetricFamily(
+            "minillm_http_responses", "HTTP responses by status; 499 is a client that left.", labels=["status"]
+        )
+        for status, number in sorted(self._counts.items()):
+            family.add_metric([str(status)], number)
+        yield family
+
+
 class Door:
     """Lets requests in, with their bodies read whole; refuses the others in OpenAI's form.
 
@@ -51,10 +74,11 @@ class Door:
         app: ASGIApp,
         *,
         tenants: Tenants,
+        responses: ResponseCounter | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        self.app, self.tenants = app, tenants
+        self.app, self.tenants, self.responses = app, tenants, responses or ResponseCounter()
         self.max_body_bytes, self.body_seconds = max_body_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +111,9 @@ class Door:
                 raise
             await failure(scope, *describe(error))(scope, receive, send_watched)
         finally:
-            _log_access(scope, state, status if is_complete else CLIENT_GONE, time.perf_counter() - begin)
+            status = status if is_complete else CLIENT_GONE
+            self.responses.add(status)
+            _log_access(scope, state, status, time.perf_counter() - begin)
 
     async def _enter(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body of a request that may come in; None if its client has gone."""

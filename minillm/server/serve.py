@@ -116,12 +116,14 @@ class _LineFormatter(logging.Formatter):
     """One line for each record, whatever is in it. A traceback is indented: none of its lines passes for a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+        return _printable(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:
-        lines = super().formatException(ei).splitlines()
-        return "\n".join(f"    {line}" for line in lines)
+        return "\n".join(f"    {_printable(line)}" for line in super().formatException(ei).splitlines())
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class _JSONFormatter(logging.Formatter):

@@ -52,7 +52,16 @@ def client_of(url: str, key: str = "none") -> openai.OpenAI:
 
 def test_help_tells_what_one_needs_to_know() -> None:
     text = refused("--help").stdout
-    for word in ("/v1/chat/completions", "--api-keys", "[ann]", "tokens_per_minute", "SIGTERM", "--log-prompts"):
+    for word in (
+        "/v1/chat/completions",
+        "--api-keys",
+        "[ann]",
+        "tokens_per_minute",
+        "SIGTERM",
+        "--log-prompts",
+        "[telemetry]",
+        "499",
+    ):
         assert word in text
 
 

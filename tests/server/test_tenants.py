@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from fastapi.testclient import TestClient
 from serving import MODEL, WatchedSampler, connect, wait_until
 
 from minillm.engine import LLM
 from minillm.errors import MinillmError
-from minillm.server import LocalServer
+from minillm.server import LocalServer, create_app
 from minillm.server.errors import RateLimitedError
+from minillm.server.serve import listen
 from minillm.server.tenants import Tenant, Tenants
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello, this is a prompt of some length, so that it fills blocks."}]
@@ -178,8 +182,9 @@ def test_requests_in_flight_are_counted_until_they_end_or_their_client_leaves() 
         with connect(server, api_key="sk-ann") as client:
             stream = client.chat.completions.create(**request, max_tokens=1500, stream=True)
             next(iter(stream))
-            with pytest.raises(openai.RateLimitError):
+            with pytest.raises(openai.RateLimitError) as caught:
                 client.chat.completions.create(**request, max_tokens=1)
+            assert caught.value.response.headers["retry-after"] == "1"
             stream.close()
             assert wait_until(lambda: ann.num_requests == 0)
             assert client.chat.completions.create(**request, max_tokens=1).choices
@@ -201,3 +206,59 @@ def test_a_full_engine_sheds_load_and_charges_nothing_for_it() -> None:
         sampler.gate.set()
         assert wait_until(lambda: not llm.engine.has_unfinished)
         assert client.completions.create(**body | {"prompt": "a"}).choices
+
+
+def test_a_greedy_tenant_does_not_hold_up_the_others() -> None:
+    """Ann has forty requests in the queue when Bob comes with one; his turn is the next but few."""
+    sampler = WatchedSampler()
+    sampler.gate.clear()
+    llm = LLM(MODEL, sampler=sampler, max_num_seqs=2)
+    tenants = Tenants({"sk-ann": Tenant("ann"), "sk-bob": Tenant("bob")})
+    with LocalServer(llm, tenants=tenants) as server, ThreadPoolExecutor(41) as pool:
+        finished: list[str] = []
+
+        def ask(name: str) -> None:
+            with connect(server, api_key=f"sk-{name}") as client:
+                client.completions.create(model=MODEL, prompt=name, max_tokens=8, extra_body={"ignore_eos": True})
+            finished.append(name)
+
+        for _ in range(40):
+            pool.submit(ask, "ann")
+        assert wait_until(lambda: tenants.find("sk-ann").num_requests == 40)  # type: ignore[union-attr]
+        pool.submit(ask, "bob")
+        assert wait_until(lambda: tenants.find("sk-bob").num_requests == 1)  # type: ignore[union-attr]
+        sampler.gate.set()
+    assert finished.index("bob") < 10
+
+
+def test_every_key_is_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that it takes tells nothing: all digests, in constant time each."""
+    compared: list[bytes] = []
+
+    def compare(known: bytes, given: bytes) -> bool:
+        compared.append(known)
+        return known == given
+
+    monkeypatch.setattr("minillm.server.tenants.hmac.compare_digest", compare)
+    tenants = Tenants({f"sk-{i}": Tenant(str(i)) for i in range(9)})
+    for key in ("sk-0", "sk-8", "wrong", None):
+        compared.clear()
+        tenants.find(key)
+        assert len(set(compared)) == 9
+
+
+def test_while_it_drains_it_says_so_and_takes_nothing_new(tiny: LLM) -> None:
+    app = create_app(tiny)
+    with TestClient(app) as http:
+        assert http.get("/ready").status_code == 200
+        app.state.service.close()
+        response = http.post("/v1/completions", json={"model": MODEL, "prompt": "x"})
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        assert response.json()["error"]["code"] == "server_stopping"
+        assert (http.get("/ready").status_code, http.get("/health").status_code) == (503, 200)
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """asyncio turns Nagle's algorithm off for sockets that know their protocol, and for no others."""
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
