@@ -31,8 +31,8 @@ class AsyncEngine:
         self._closing = False
         self._stop_at: float | None = None  # on this clock the thread ends, finished or not
         self._left: list[Request] = []
-        # Events wait here for the end of the step: to wake an event loop is a system call, at which this thread loses
-        # the GIL, and for each of 64 requests that took longer than their step.
+        # Events wait here for the end of the step: to wake an event loop is a system call, at which this thread may
+        # lose the GIL, and once for all of them is enough.
         self._outbox: deque[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Event], Event]] = deque()
         self._outbox_lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="minillm-engine", daemon=True)
