@@ -170,6 +170,16 @@ def test_text_before_and_between_calls_are_items_of_their_own(stream: bool) -> N
         assert [event.item for event in done] == response.output
 
 
+def test_a_mark_inside_of_a_json_answer_is_text() -> None:
+    script = json.dumps({"word": "<tool_call> opens a call"})
+    schema = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
+    with saying(script) as client:
+        form: Any = {"format": {"type": "json_schema", "name": "word", "schema": schema}}
+        response = client.responses.create(**ASK, text=form, max_output_tokens=200, include=LOGPROBS)
+    assert response.output_text == script
+    assert [item.type for item in response.output] == ["message"]
+
+
 def test_a_call_that_is_cut_off_is_incomplete() -> None:
     with saying(CALL) as client:
         num_tokens = len(LLM(MODEL).tokenizer.encode(CALL[:-20]))

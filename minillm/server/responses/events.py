@@ -92,8 +92,7 @@ class ResponseAnswer:
         response: ResponseObject,
         tokenizer: Tokenizer,
         keep: Callable[[dict[str, Any]], None],
-        *,
-        may_call: bool = False,
+        parser: ToolCallParser | None = None,
     ) -> None:
         """Prepares an answer.
 
@@ -101,11 +100,11 @@ class ResponseAnswer:
             response: the object.
             tokenizer: tells the bytes of tokens.
             keep: is given the object when it's complete, before the client has it.
-            may_call: whether tool calls are looked for.
+            parser: looks for tool calls in the output, if there may be any.
         """
         self.response, self.tally = response, response.tally
         self._tokenizer, self._keep = tokenizer, keep
-        self._parser = ToolCallParser() if may_call else None
+        self._parser = parser
         self._numbers = count()
         self._output: list[Item] = []  # the items that are complete
         self._item: OutputItem | None = None  # the one that isn't

@@ -48,7 +48,7 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
 
         block_size = config.block_size if config.enable_prefix_caching else 0
         response = ResponseObject(settings, Tally(len(chat.prompt_token_ids)), block_size)
-        answer = ResponseAnswer(response, service.llm.tokenizer, keep, may_call=chat.may_call)
+        answer = ResponseAnswer(response, service.llm.tokenizer, keep, chat.new_parser())
         events = service.generate(request, [chat.prompt_token_ids], params)
         return await respond(request, events, answer, stream=body.stream, server_sent=named_events)
 
