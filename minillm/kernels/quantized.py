@@ -11,6 +11,7 @@ from torch import Tensor
 from minillm.errors import MinillmError
 
 GROUP_SIZE = 32  # weights that share a scale and a minimum in int4
+OUTS, INS = 16, 4  # int8: outputs whose weights lie together, and inputs of each of them
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class QuantizedTensor:
     Attributes:
         bits: 8 or 4.
         shape: (out, in).
-        data: int8 [out, in] for 8 bits. For 4 bits uint8 [out, groups * 16], where a group is 32 weights of a row:
+        data: for 8 bits uint8 [out / 16, in / 4, 16, 4], rounded up: what 16 outputs weigh the same four inputs with is
+            64 bytes in a row, as a processor multiplies them (see kernels/cpu/linear_int8.c). 128 is a weight of 0.
+            For 4 bits uint8 [out, groups * 16], where a group is 32 weights of a row:
             byte j of a group holds weight j in its low half and weight j + 16 in its high half (as GGUF's Q4_1).
             Rows are padded to an even number of groups, so in / 32 groups if `in` is a multiple of 64.
-        scales: 8 bits: float32 [out], and weight = scale * data. 4 bits: bfloat16 [out, groups].
+        scales: 8 bits: float32 [out], and weight = scale * (data - 128). 4 bits: bfloat16 [out, groups].
         mins: 4 bits: bfloat16 [out, groups], and weight = scale * half byte + min. None for 8 bits.
     """
 
@@ -41,10 +44,22 @@ class QuantizedTensor:
     def dequantize(self) -> Tensor:
         """The weights as the kernels see them, [out, in] float32."""
         if self.mins is None:
-            return self.data.float() * self.scales[:, None]
+            return deinterleave(self.data, self.shape).float().sub_(128).mul_(self.scales[:, None])
         packed = self.data.unflatten(1, (-1, GROUP_SIZE // 2))
         halves = torch.cat((packed & 15, packed >> 4), dim=-1)
         return (halves * self.scales.float()[..., None] + self.mins.float()[..., None]).flatten(1)[:, : self.shape[1]]
+
+
+def interleave(rows: Tensor) -> Tensor:
+    """The layout of 8-bit weights: uint8 [out, in] → [out / 16, in / 4, 16, 4], rounded up and filled with 128."""
+    out_features, in_features = rows.shape
+    padded = F.pad(rows, (0, -in_features % INS, 0, -out_features % OUTS), value=128)
+    return padded.view(len(padded) // OUTS, OUTS, -1, INS).transpose(1, 2).contiguous()
+
+
+def deinterleave(data: Tensor, shape: tuple[int, int]) -> Tensor:
+    """What `interleave` made of rows of this shape, as rows again: [out, in]."""
+    return data.transpose(1, 2).flatten(2).flatten(0, 1)[: shape[0], : shape[1]]
 
 
 def quantize(weight: Tensor, kind: str) -> QuantizedTensor:
@@ -61,8 +76,8 @@ def quantize(weight: Tensor, kind: str) -> QuantizedTensor:
     out_features, in_features = wide.shape
     if kind == "int8":
         scales = wide.abs().amax(dim=1) / 127
-        data = (wide / scales.where(scales > 0, 1.0)[:, None]).round().clamp(-127, 127).to(torch.int8)
-        return QuantizedTensor(8, (out_features, in_features), data, scales)
+        rounded = (wide / scales.where(scales > 0, 1.0)[:, None]).round_().clamp_(-127, 127)
+        return QuantizedTensor(8, (out_features, in_features), interleave((rounded + 128).to(torch.uint8)), scales)
     if kind == "int4":
         # The padding repeats the row's last weight, so that it widens no group's range.
         padding = -in_features % (2 * GROUP_SIZE)

@@ -90,6 +90,19 @@ def test_a_row_of_a_product_is_the_same_to_the_bit_in_any_batch(kernels: CPUKern
             assert torch.equal(kernels.linear(x[first : first + size], weight, bias), together[first : first + size])
 
 
+@pytest.mark.parametrize(("out_features", "in_features"), [(16, 4), (1, 1), (17, 5), (33, 130)])
+def test_8_bit_weights_lie_where_the_kernel_reads_them(out_features: int, in_features: int) -> None:
+    weight = random(out_features, in_features)
+    found = quantize(weight, "int8")
+    assert found.data.shape == (-(-out_features // 16), -(-in_features // 4), 16, 4)
+    expected = torch.full(found.data.shape, 128, dtype=torch.uint8)
+    for i in range(out_features):
+        for j in range(in_features):
+            expected[i // 16, j // 4, i % 16, j % 4] = 128 + (weight[i, j] / found.scales[i]).round().int()
+    assert torch.equal(found.data, expected)
+    assert (found.dequantize() - weight).abs().max() <= weight.abs().max() / 254 * 1.001
+
+
 def test_an_8_bit_product_of_whole_numbers_is_exact(kernels: CPUKernels) -> None:
     # The largest numbers there are: sums that overflow or saturate on the way would show.
     for sign in (1.0, -1.0):
@@ -298,7 +311,7 @@ def test_what_a_failing_compiler_says_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_the_sources_are_part_of_the_package() -> None:
-    names = {"simd.h", "threads.h", "linear.c", "attention.c", "layer.c", "threads.c"}
+    names = {"simd.h", "threads.h", "quantize.h", "linear.c", "linear_int8.c", "attention.c", "layer.c", "threads.c"}
     assert {path.name for path in SOURCES.glob("*.[ch]")} == names
 
 

@@ -18,9 +18,9 @@ from minillm.kernels.quantized import QuantizedTensor
 
 __all__ = ["CPUKernels", "Library", "load", "why_not"]
 
-_KINDS = {torch.float32: 0, torch.bfloat16: 1}
-_INT8, _INT4 = 2, 3
+_KINDS = {torch.float32: 0, torch.bfloat16: 1}  # as linear.c counts them; those of 4 and 8 bits are 4 and 8
 _LINEAR_ARGUMENTS = struct.Struct("13q")  # the start of Product in linear.c
+_LINEAR_INT8_ARGUMENTS = struct.Struct("10q")  # the start of Product in linear_int8.c
 
 
 class CPUKernels:
@@ -43,6 +43,8 @@ class CPUKernels:
         # ctypes checks and converts by these; pointers are the plain integers that data_ptr() returns.
         self._linear = functions.linear
         self._linear.argtypes = (c_char_p,)
+        self._linear_int8 = functions.linear_int8
+        self._linear_int8.argtypes = (c_char_p,)
         self._rms_norm = functions.rms_norm
         self._rms_norm.argtypes = (c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_float, c_void_p, c_int)
         self._rms_norm.restype = None
@@ -64,8 +66,7 @@ class CPUKernels:
         out_features, expected = weight.shape
         scales = mins = 0
         if isinstance(weight, QuantizedTensor):
-            kind = _INT8 if weight.mins is None else _INT4
-            data, scales = weight.data, weight.scales.data_ptr()
+            kind, data, scales = weight.bits, weight.data, weight.scales.data_ptr()
             mins = 0 if weight.mins is None else weight.mins.data_ptr()
         else:
             kind, data = _KINDS.get(weight.dtype, -1), weight
@@ -80,12 +81,15 @@ class CPUKernels:
         if bias is not None:
             bias = bias.float()
         out = torch.empty(n, out_features, dtype=torch.float32)
-        arguments = _LINEAR_ARGUMENTS.pack(
-            kind, n, in_features, out_features, x.data_ptr(), x_stride, data.data_ptr(),
-            data.shape[1] * data.element_size(), scales, mins, 0 if bias is None else bias.data_ptr(), out.data_ptr(),
-            torch.get_num_threads(),
+        arguments = (
+            n, in_features, out_features, x.data_ptr(), x_stride, data.data_ptr(), scales,
+            0 if bias is None else bias.data_ptr(), out.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
-        if self._linear(arguments):
+        if kind == 8:
+            failed = self._linear_int8(_LINEAR_INT8_ARGUMENTS.pack(*arguments))
+        else:
+            failed = self._linear(_LINEAR_ARGUMENTS.pack(*arguments, kind, data.shape[1] * data.element_size(), mins))
+        if failed:
             raise MemoryError(f"No memory for a matrix product of {n} rows.")
         return out
 

@@ -1,4 +1,4 @@
-// Matrix products: out = x · weightᵀ + bias, for weights as float32, bfloat16, 8 or 4 bits.
+// Matrix products: out = x · weightᵀ + bias, for weights as float32, bfloat16 or 4 bits (see linear_int8.c for 8).
 //
 // Weights are never repacked: a row [in] of theirs is contiguous, and so is a row of x, so each number of the result
 // is a dot product of two rows. With one row of x (decode), all time goes into reading the weights; with many rows
@@ -6,28 +6,27 @@
 //
 // The numbers of a dot product are always added in the same order, whatever the number of rows and wherever in the
 // batch a row stands: so a request's result doesn't depend on its neighbours, not even in the last bit.
-#include "simd.h"
+#include "quantize.h"
 #include "threads.h"
 
-enum kind { F32, BF16, INT8, INT4 };
+enum kind { F32 = 0, BF16 = 1, INT4 = 4 };
 
 typedef struct {
   // What CPUKernels.linear passes, eight bytes each and in this order.
-  long kind, n, in, out;
+  long n, in, out;
   const float *from;  // x: n rows of `in` numbers, from_stride numbers apart
   long from_stride;
   const char *data;   // rows of weights, row_bytes each
-  long row_bytes;
-  const void *scales; // INT8: float [out]. INT4: bf16 [out, groups], as are mins
-  const bf16 *mins;
+  const bf16 *scales; // INT4: [out, groups], as are mins
   const float *bias;  // [out] or NULL
   float *result;      // [n, out]
   long threads;
+  long kind, row_bytes;
+  const bf16 *mins;
   // Rows of x, converted to what the weights are multiplied with, padded with zeros to whole vectors.
   char *x;
   long x_bytes;       // of a row
-  float *x_scales;    // INT8: [n]. INT4: see pack_int4
-  int32_t *x_sums;    // INT8: [n], sum of the row's whole numbers
+  float *x_scales;    // INT4: see pack_int4
   long block_rows;    // rows of weights in a piece of work
 } Product;
 
@@ -49,26 +48,6 @@ static void pack_bf16(const float *x, long n, void *to) {
 #else  // of 2 * LANES numbers the even ones, then the odd ones: see dot_bf16
   for (long k = 0; k < n; k++) ((float *)to)[k / (2 * LANES) * 2 * LANES + k % 2 * LANES + k / 2 % LANES] = x[k];
 #endif
-}
-
-// x ≈ scale * (a whole number from -127 to 127). Returns the scale, which is NaN if x holds an infinity or a NaN:
-// otherwise they would vanish here, and whoever looks for a fault would look elsewhere.
-INLINE float quantize(const float *x, long n, int8_t *to) {
-  vf peaks = {0}, zeros = {0};
-  for (long k = 0; k < n; k += LANES) {
-    vf v = load_part(x + k, (n - k) * 4);
-    peaks = larger(peaks, magnitude(v));
-    zeros += v * 0;
-  }
-  float peak = largest(peaks), inverse = peak > 0 ? 127 / peak : 0;
-  for (long k = 0; k < n; k++) to[k] = (int8_t)(int)(x[k] * inverse + (x[k] < 0 ? -0.5f : 0.5f));
-  return peak / 127 + sum(zeros);
-}
-
-static void pack_int8(const float *x, long n, int8_t *to, float *scale, int32_t *sum) {
-  *scale = quantize(x, n, to);
-  *sum = 0;
-  for (long k = 0; k < n; k++) *sum += to[k];
 }
 
 // Each group has a scale and a sum of its own. They go into those lanes of two vectors in which dot_bytes will put
@@ -99,7 +78,6 @@ static void pack_row(const Product *p, long row) {
   switch (p->kind) {
     case F32: memcpy(to, x, p->in * 4); break;
     case BF16: pack_bf16(x, p->in, to); break;
-    case INT8: pack_int8(x, p->in, (int8_t *)to, p->x_scales + row, p->x_sums + row); break;
     case INT4: pack_int4(x, p->in, (int8_t *)to, p->x_scales + row * (p->x_bytes / BYTES) * 2 * LANES); break;
   }
 }
@@ -142,8 +120,6 @@ INLINE void step(enum kind kind, int outs, int rows, vf acc[LANES], const vf w[L
       const char *at = x + j * x_bytes;
       if (kind == F32) *sum = fused(w[i], load(at), *sum);
       if (kind == BF16) *sum = dot_bf16(*sum, w[i], at);
-      // dot_bytes wants unsigned weights: flipping the top bit adds 128. The sum began with what takes it off again.
-      if (kind == INT8) *sum = (vf)dot_bytes((vi)*sum, (vu8)w[i] ^ 0x80, (vi8)load(at));
     }
 }
 
@@ -152,7 +128,7 @@ INLINE void step_int4(const Product *p, int outs, int rows, vf acc[LANES], const
 #pragma GCC unroll 16
   for (int i = 0; i < outs; i++) {
     vu8 weights = unfold_int4(w + i * p->row_bytes);
-    vf scale = spread((const bf16 *)p->scales + group + i * row_groups), min = spread(p->mins + group + i * row_groups);
+    vf scale = spread(p->scales + group + i * row_groups), min = spread(p->mins + group + i * row_groups);
 #pragma GCC unroll 4
     for (int j = 0; j < rows; j++) {
       const float *own = x_scales + j * (p->x_bytes / BYTES) * 2 * LANES;
@@ -164,18 +140,10 @@ INLINE void step_int4(const Product *p, int outs, int rows, vf acc[LANES], const
   }
 }
 
-// Scales and bias of the tile's dot products, and off they go.
-INLINE void finish(const Product *p, enum kind kind, int outs, int rows, vf acc[LANES], long out, long row) {
+// Adds up the tile's dot products, and the bias, and off they go.
+INLINE void finish(const Product *p, int outs, int rows, vf acc[LANES], long out, long row) {
   float dots[LANES];
-  if (kind == INT8) {
-    vf whole = __builtin_convertvector(sum_each_int((vi *)acc), vf);
-    float scales[LANES];
-    for (int j = 0; j < rows; j++)
-      for (int i = 0; i < outs; i++) scales[j * outs + i] = ((const float *)p->scales)[out + i] * p->x_scales[row + j];
-    store(dots, whole * load(scales));
-  } else {
-    store(dots, sum_each(acc));
-  }
+  store(dots, sum_each(acc));
   for (int j = 0; j < rows; j++)
     for (int i = 0; i < outs; i++)
       p->result[(row + j) * p->out + out + i] = p->bias ? dots[j * outs + i] + p->bias[out + i] : dots[j * outs + i];
@@ -196,8 +164,6 @@ INLINE void tile(const Product *p, enum kind kind, int outs, int rows, long out,
     for (long s = 0; s < p->x_bytes / BYTES; s++, w += BYTES / 2, x += BYTES, scales += 2 * LANES)
       step_int4(p, outs, rows, acc, w, out * row_groups + s * VECTOR_GROUPS, row_groups, x, scales);
   } else {
-    if (kind == INT8)
-      for (int k = 0; k < outs * rows; k++) acc[k] = (vf)(vi){-128 * p->x_sums[row + k / outs]};
     vf vectors[LANES];
     long left = p->row_bytes;
     for (; left >= BYTES; left -= BYTES, w += BYTES, x += x_step(kind)) {
@@ -209,7 +175,7 @@ INLINE void tile(const Product *p, enum kind kind, int outs, int rows, long out,
       step(kind, outs, rows, acc, vectors, x, p->x_bytes);
     }
   }
-  finish(p, kind, outs, rows, acc, out, row);
+  finish(p, outs, rows, acc, out, row);
 }
 
 // Tiles are LANES / rows wide as long as that many rows of weights are left, then 1 wide.
@@ -236,7 +202,6 @@ static void block_piece(void *job, long index) {
   switch (p->kind) {
     case F32: block(p, F32, begin, end); break;
     case BF16: block(p, BF16, begin, end); break;
-    case INT8: block(p, INT8, begin, end); break;
     case INT4: block(p, INT4, begin, end); break;
   }
 }
@@ -247,12 +212,11 @@ int linear(const void *arguments) {
   Product p;
   memcpy(&p, arguments, offsetof(Product, x));
   long steps = (p.row_bytes + w_step(p.kind) - 1) / w_step(p.kind);
-  long scale_bytes = p.kind == INT4 ? steps * 2 * BYTES : p.kind == INT8 ? 4 : 0;
+  long scale_bytes = p.kind == INT4 ? steps * 2 * BYTES : 0;
   p.x_bytes = steps * x_step(p.kind);
-  p.x = aligned_alloc(BYTES, ROUND_UP(p.n * (p.x_bytes + scale_bytes + 4) + 1, BYTES));
+  p.x = aligned_alloc(BYTES, ROUND_UP(p.n * (p.x_bytes + scale_bytes) + 1, BYTES));
   if (!p.x) return -1;
   p.x_scales = (float *)(p.x + p.n * p.x_bytes);
-  p.x_sums = (int32_t *)p.x_scales + p.n;
   memset(p.x_scales, 0, p.n * scale_bytes);
   int threads = p.n * p.in * p.out < 100000 ? 1 : p.threads;  // to wake the others takes microseconds
   in_parallel(p.n > 4 ? threads : 1, p.n, pack_piece, &p);
