@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from minillm.errors import MinillmError
-from minillm.models.decoder import Decoder
+from minillm.models.decoder import Convert, Decoder
 from minillm.models.loader import load_model
 from minillm.models.tiny import TINY_RANDOM, random_model, tiny_config
 from minillm.text import Tokenizer, tiny_tokenizer
@@ -44,14 +44,17 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def load_model_and_tokenizer(name: str, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Tokenizer]:
-    """Loads what `name` stands for; fetches it first if need be.
+def load_model_and_tokenizer(
+    name: str, dtype: torch.dtype, device: torch.device, convert: Convert | None = None
+) -> tuple[Decoder, Tokenizer]:
+    """Loads what `name` stands for; fetches it first if need be. `convert` quantizes or packs, see `load_model`.
 
     Raises:
         MinillmError: if it can't be found, fetched or read.
     """
     if name == TINY_RANDOM:
         tokenizer = tiny_tokenizer()
-        return random_model(tiny_config(tokenizer.vocab_size), dtype=dtype, device=device), tokenizer
+        model = random_model(tiny_config(tokenizer.vocab_size), dtype=dtype, device=device)
+        return model if convert is None else model.convert(convert), tokenizer
     path = resolve(name)
-    return load_model(path, dtype, device), Tokenizer.load(path)
+    return load_model(path, dtype, device, convert), Tokenizer.load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,11 +18,11 @@ from minillm.engine.loading import load_model_and_tokenizer, resolve_device, res
 from minillm.engine.runner import ModelRunner
 from minillm.engine.scheduler import FairScheduler, Scheduler
 from minillm.errors import InvalidRequestError, MinillmError
-from minillm.kernels import Kernels, QuantizedTensor, TorchKernels
+from minillm.kernels import Kernels, QuantizedTensor, TorchKernels, pack, quantize
 from minillm.kernels.reference import RowByRowKernels
 from minillm.kv import BlockAllocator, HashPrefixCache, KVCacheManager, PrefixCache, RefCountingBlockAllocator
 from minillm.kv.cache import PagedKVCache
-from minillm.models.decoder import Decoder
+from minillm.models.decoder import Convert, Decoder
 from minillm.sampling import FilteringSampler, Sampler
 from minillm.text import Tokenizer
 
@@ -58,9 +59,8 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
     kernels, backend = _arithmetic(
         chosen.pop("kernels", None), chosen.pop("attention_backend", None), config, device, dtype
     )
-    model, tokenizer = load_model_and_tokenizer(model_name, dtype, device)
-    if config.quantization is not None:
-        model.quantize(config.quantization)
+    convert = _conversion(config.quantization, kernels, dtype)
+    model, tokenizer = load_model_and_tokenizer(model_name, dtype, device, convert)
     model.kernels = kernels
     if backend.name == "cpu" and kernels.activation_dtype(dtype) != torch.float32:
         raise InvalidRequestError(
@@ -181,6 +181,13 @@ def _arithmetic(
         choose("kernels", parts, Kernels, kernel_makers),
         choose("attention_backend", parts, AttentionBackend, backend_makers),
     )
+
+
+def _conversion(quantization: str | None, kernels: Kernels, dtype: torch.dtype) -> Convert | None:
+    """What becomes of the weights of matrix products."""
+    if quantization is not None:
+        return functools.partial(quantize, kind=quantization)
+    return pack if kernels.name == "cpu" and dtype == torch.bfloat16 else None
 
 
 def has_fast_path(device: torch.device) -> bool:

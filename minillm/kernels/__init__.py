@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from minillm.kernels.quantized import QuantizedTensor, quantize
+from minillm.kernels.quantized import QuantizedTensor, pack, quantize
 from minillm.kernels.reference import TorchKernels
 
-__all__ = ["Kernels", "QuantizedTensor", "TorchKernels", "quantize"]
+__all__ = ["Kernels", "QuantizedTensor", "TorchKernels", "pack", "quantize"]
 
 
 class Kernels(Protocol):

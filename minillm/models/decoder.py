@@ -10,17 +10,20 @@ Parameters carry the names of Hugging Face's checkpoints, less the leading "mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minillm.attention.backend import Attention
-from minillm.kernels import Kernels, QuantizedTensor, TorchKernels, quantize
+from minillm.kernels import Kernels, QuantizedTensor, TorchKernels
 from minillm.models.config import ModelConfig
 from minillm.models.rope import RotaryEmbedding
+
+Convert: TypeAlias = Callable[[Tensor], QuantizedTensor]
+"""Quantizes or packs the weights of a matrix product."""
 
 
 class Module(nn.Module):
@@ -44,11 +47,19 @@ class Linear(Module):
         """x: [n, in_features] → [n, out_features]."""
         return kernels.linear(x, self.weight, self.bias)
 
-    def quantize(self, quantization: str) -> None:
-        """Replaces the weights by quantized ones; the parameter is gone."""
+    @property
+    def parts(self) -> tuple[Linear, ...]:
+        """What it's made of, as a FusedLinear has them: itself."""
+        return (self,)
+
+    def fuse(self) -> None:
+        """See `FusedLinear.fuse`: there's nothing to be moved."""
+
+    def convert(self, to: Convert) -> None:
+        """Replaces the weights by quantized or packed ones; the parameter is gone."""
         weight = cast(Tensor, self.weight)
         del self.weight
-        self.weight = quantize(weight, quantization)
+        self.weight = to(weight)
 
 
 class FusedLinear(Module):
@@ -62,28 +73,28 @@ class FusedLinear(Module):
 
     def __init__(self, parts: Sequence[Linear]) -> None:
         super().__init__()
-        self._parts = tuple(parts)  # a tuple isn't registered: the parts belong to the module above
+        self.parts = tuple(parts)  # a tuple isn't registered: the parts belong to the module above
         self.bias: Tensor | None = None
 
     @torch.no_grad()
     def fuse(self) -> None:
         """Moves the parts' weights together; to be called when they are in place."""
         # The attributes are no buffers: whoever moves a model moves its parameters and fuses them anew.
-        self.weight = torch.cat([cast(Tensor, part.weight) for part in self._parts])
-        if self._parts[0].bias is not None:
-            self.bias = torch.cat([cast(Tensor, part.bias) for part in self._parts])
+        self.weight = torch.cat([cast(Tensor, part.weight) for part in self.parts])
+        if self.parts[0].bias is not None:
+            self.bias = torch.cat([cast(Tensor, part.bias) for part in self.parts])
         begin = 0
-        for part in self._parts:
+        for part in self.parts:
             end = begin + cast(Tensor, part.weight).shape[0]
             part.weight = nn.Parameter(self.weight[begin:end], requires_grad=False)
             if self.bias is not None:
                 part.bias = nn.Parameter(self.bias[begin:end], requires_grad=False)
             begin = end
 
-    def quantize(self, quantization: str) -> None:
-        """Replaces the weights by quantized ones; the parts have none any more."""
-        self.weight = quantize(cast(Tensor, self.weight), quantization)
-        for part in self._parts:
+    def convert(self, to: Convert) -> None:
+        """Replaces the weights by quantized or packed ones; the parts have none any more."""
+        self.weight = to(cast(Tensor, self.weight))
+        for part in self.parts:
             del part.weight
 
     def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
@@ -205,7 +216,6 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.kernels: Kernels = TorchKernels()
-        self.quantization: str | None = None
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -224,27 +234,27 @@ class Decoder(nn.Module):
         """The device of the weights."""
         return self.embed_tokens.weight.device
 
+    def products(self) -> list[Linear | FusedLinear]:
+        """All matrix products; a fused one stands for its parts."""
+        fused = [module for module in self.modules() if isinstance(module, FusedLinear)]
+        inside = {part for module in fused for part in module.parts}
+        return [*fused, *(m for m in self.modules() if isinstance(m, Linear) and m not in inside)]
+
     def fuse(self) -> Decoder:
         """Lays weights that are read together side by side; called once, when all are in place."""
-        for module in self.modules():
-            if isinstance(module, FusedLinear):
-                module.fuse()
+        for product in self.products():
+            product.fuse()
         return self
 
-    def quantize(self, quantization: str) -> None:
-        """Quantizes the weights of all matrix products; the embedding keeps its numbers.
+    def convert(self, to: Convert) -> Decoder:
+        """Quantizes or packs the weights of all matrix products; the embedding keeps its numbers.
 
         Raises:
-            MinillmError: for a kind of quantization that isn't known.
+            MinillmError: for weights that can't be converted.
         """
-        # The single products inside of a fused one go with it.
-        fused = [module for module in self.modules() if isinstance(module, FusedLinear)]
-        inside = {part for module in fused for part in module._parts}
-        single = [module for module in self.modules() if isinstance(module, Linear) and module not in inside]
-        targets: list[FusedLinear | Linear] = [*fused, *single]
-        for target in targets:
-            target.quantize(quantization)
-        self.quantization = quantization
+        for product in self.products():
+            product.convert(to)
+        return self
 
     def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Computes the hidden states of a flat row of tokens.

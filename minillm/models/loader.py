@@ -1,6 +1,7 @@
 """Reads a checkpoint from disk into a `Decoder`: a folder with safetensors, or one GGUF file.
 
-One tensor is read, converted and copied at a time, so loading needs little more memory than the model.
+One tensor is read, converted and copied at a time, and a matrix product's weights are quantized as soon as they are
+there: so loading needs little more memory than the model.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from torch import Tensor, nn
 
 from minillm.errors import UnsupportedModelError, WeightsError
 from minillm.models.config import ModelConfig
-from minillm.models.decoder import Decoder
+from minillm.models.decoder import Convert, Decoder, FusedLinear, Linear
 from minillm.models.gguf import GGUFFile
 
 Weights = Iterator[tuple[str, Tensor]]
 
 
-def load_model(path: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
+def load_model(
+    path: Path, dtype: torch.dtype, device: torch.device | str = "cpu", convert: Convert | None = None
+) -> Decoder:
     """Loads a decoder, ready for inference.
 
     Args:
         path: a .gguf file, or a folder with config.json and safetensors (one file or shards with an index).
         dtype: of the weights in memory, whatever it is on disk.
         device: where the weights go.
+        convert: quantizes or packs the weights of matrix products; None leaves them as they are.
 
     Raises:
         UnsupportedModelError: for an architecture, an option or a quantization that minillm doesn't implement.
@@ -50,9 +54,9 @@ def load_model(path: Path, dtype: torch.dtype, device: torch.device | str = "cpu
             model = Decoder(config)
     except RuntimeError as error:  # more numbers than PyTorch can count
         raise WeightsError(f"{path.name} describes a model of an impossible size ({config}).") from error
-    _fill(model, weights, dtype, device, source=path)
+    _fill(model, weights, dtype, device, convert, source=path)
     model.rotary.to(device)
-    return model.fuse().eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def gguf_config(file: GGUFFile) -> ModelConfig:
@@ -130,9 +134,17 @@ def safetensors_weights(folder: Path) -> Weights:
             ) from error
 
 
-def _fill(model: Decoder, weights: Weights, dtype: torch.dtype, device: torch.device | str, source: Path) -> None:
+def _fill(
+    model: Decoder,
+    weights: Weights,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    convert: Convert | None,
+    source: Path,
+) -> None:
     """Puts the weights in the place of the model's meta tensors, and checks that each was there and fitted."""
     expected = dict(model.named_parameters(remove_duplicate=True))
+    products = {part: product for product in model.products() for part in product.parts}
     filled = set()
     for name, tensor in weights:
         if name.endswith("rotary_emb.inv_freq"):  # old Llama checkpoints carry RoPE's table
@@ -141,19 +153,32 @@ def _fill(model: Decoder, weights: Weights, dtype: torch.dtype, device: torch.de
             continue
         if name not in expected:
             raise UnsupportedModelError(f"{source.name} holds {name!r}, which the decoder has no place for.")
+        if name in filled:
+            raise WeightsError(f"{source.name} holds {name!r} twice. Fetch it again.")
         if tensor.shape != expected[name].shape:
             raise WeightsError(
                 f"{source.name}: {name} has the shape {list(tensor.shape)}; "
                 f"the configuration asks for {list(expected[name].shape)}."
             )
         module_name, _, parameter = name.rpartition(".")
-        setattr(
-            model.get_submodule(module_name), parameter, nn.Parameter(tensor.to(device, dtype), requires_grad=False)
-        )
+        module = model.get_submodule(module_name)
+        setattr(module, parameter, nn.Parameter(tensor.to(device, dtype), requires_grad=False))
         filled.add(name)
+        if isinstance(module, Linear):
+            _finish(products[module], convert)
     if missing := sorted(set(expected) - filled):
         raise WeightsError(
             f"{source.name} lacks {len(missing)} of the model's tensors, such as {missing[0]}. Fetch it again."
         )
     if model.config.tie_word_embeddings:
         model.lm_head.weight = model.embed_tokens.weight
+        _finish(model.lm_head, convert)
+
+
+def _finish(product: Linear | FusedLinear, convert: Convert | None) -> None:
+    """Once the last of a matrix product's tensors is there: fuses them, and quantizes them if asked to."""
+    if any(tensor.is_meta for part in product.parts for tensor in part.parameters()):
+        return
+    product.fuse()
+    if convert is not None:
+        product.convert(convert)

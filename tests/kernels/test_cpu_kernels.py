@@ -311,7 +311,7 @@ def test_what_a_failing_compiler_says_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_the_sources_are_part_of_the_package() -> None:
-    names = {"simd.h", "threads.h", "quantize.h", "linear.c", "linear_int8.c", "attention.c", "layer.c", "threads.c"}
+    names = {"simd.h", "threads.h", "quantize.h", "linear.c", "linear_packed.c", "attention.c", "layer.c", "threads.c"}
     assert {path.name for path in SOURCES.glob("*.[ch]")} == names
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
 
 from minillm.attention import DenseAttention
-from minillm.kernels import TorchKernels
+from minillm.kernels import TorchKernels, quantize
 from minillm.kernels.cpu import CPUKernels
 from minillm.models.config import ModelConfig
 from minillm.models.tiny import random_model, tiny_config
@@ -43,7 +44,7 @@ def test_quantized_models_are_those_of_the_reference(quantization: str) -> None:
     def logits(kernels: TorchKernels | CPUKernels, kind: str | None) -> torch.Tensor:
         model = random_model(FAMILIES["qwen2"])
         if kind is not None:
-            model.quantize(kind)
+            model.convert(partial(quantize, kind=kind))
         model.kernels = kernels
         return model.logits(model(token_ids, torch.arange(33), DenseAttention()))
 

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from minillm.errors import MinillmError
 from minillm.kernels.cpu.build import Library, load, why_not
-from minillm.kernels.quantized import QuantizedTensor
+from minillm.kernels.quantized import QuantizedTensor, pack
 
 __all__ = ["CPUKernels", "Library", "load", "why_not"]
 
-_KINDS = {torch.float32: 0, torch.bfloat16: 1}  # as linear.c counts them; those of 4 and 8 bits are 4 and 8
 _LINEAR_ARGUMENTS = struct.Struct("13q")  # the start of Product in linear.c
-_LINEAR_INT8_ARGUMENTS = struct.Struct("10q")  # the start of Product in linear_int8.c
+_LINEAR_PACKED_ARGUMENTS = struct.Struct("11q")  # the start of Product in linear_packed.c
 
 
 class CPUKernels:
@@ -43,8 +42,8 @@ class CPUKernels:
         # ctypes checks and converts by these; pointers are the plain integers that data_ptr() returns.
         self._linear = functions.linear
         self._linear.argtypes = (c_char_p,)
-        self._linear_int8 = functions.linear_int8
-        self._linear_int8.argtypes = (c_char_p,)
+        self._linear_packed = functions.linear_packed
+        self._linear_packed.argtypes = (c_char_p,)
         self._rms_norm = functions.rms_norm
         self._rms_norm.argtypes = (c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_float, c_void_p, c_int)
         self._rms_norm.restype = None
@@ -59,18 +58,24 @@ class CPUKernels:
     def linear(self, x: Tensor, weight: Tensor | QuantizedTensor, bias: Tensor | None) -> Tensor:
         """See `Kernels`. x: float32, of any row stride. The bias may be bfloat16.
 
+        A plain bfloat16 weight is packed each time, which takes longer than the product: `pack` it once.
+
         Raises:
             MinillmError: if the shapes don't fit each other, or a dtype isn't one of those above.
         """
         n, in_features = x.shape
         out_features, expected = weight.shape
+        if isinstance(weight, Tensor) and weight.dtype == torch.bfloat16:
+            weight = pack(weight)
         scales = mins = 0
-        if isinstance(weight, QuantizedTensor):
-            kind, data, scales = weight.bits, weight.data, weight.scales.data_ptr()
-            mins = 0 if weight.mins is None else weight.mins.data_ptr()
+        if isinstance(weight, Tensor):
+            bits, data = 32, weight
         else:
-            kind, data = _KINDS.get(weight.dtype, -1), weight
-        if in_features != expected or x.dtype != torch.float32 or kind < 0 or not data.is_contiguous():
+            bits, data = weight.bits, weight.data
+            scales = 0 if weight.scales is None else weight.scales.data_ptr()
+            mins = 0 if weight.mins is None else weight.mins.data_ptr()
+        known = bits < 32 or data.dtype == torch.float32
+        if in_features != expected or x.dtype != torch.float32 or not known or not data.is_contiguous():
             raise MinillmError(
                 f"linear takes x [n, in] float32 and weights [out, in] of float32, bfloat16, int8 or int4, "
                 f"contiguous; not x {list(x.shape)} {x.dtype} and weights {list(weight.shape)} {data.dtype}."
@@ -83,12 +88,13 @@ class CPUKernels:
         out = torch.empty(n, out_features, dtype=torch.float32)
         arguments = (
             n, in_features, out_features, x.data_ptr(), x_stride, data.data_ptr(), scales,
-            0 if bias is None else bias.data_ptr(), out.data_ptr(), torch.get_num_threads(),
+            0 if bias is None else bias.data_ptr(), out.data_ptr(), torch.get_num_threads(), bits,
         )  # fmt: skip
-        if kind == 8:
-            failed = self._linear_int8(_LINEAR_INT8_ARGUMENTS.pack(*arguments))
+        if bits in (8, 16):
+            failed = self._linear_packed(_LINEAR_PACKED_ARGUMENTS.pack(*arguments))
         else:
-            failed = self._linear(_LINEAR_ARGUMENTS.pack(*arguments, kind, data.shape[1] * data.element_size(), mins))
+            row_bytes = data.shape[1] * data.element_size()
+            failed = self._linear(_LINEAR_ARGUMENTS.pack(*arguments, row_bytes, mins))
         if failed:
             raise MemoryError(f"No memory for a matrix product of {n} rows.")
         return out

@@ -1,6 +1,6 @@
-// Matrix products: out = x · weightᵀ + bias, for weights as float32, bfloat16 or 4 bits (see linear_int8.c for 8).
+// Matrix products with weights of 32 or 4 bits: out = x · weightᵀ + bias. See linear_packed.c for 16 and 8 bits.
 //
-// Weights are never repacked: a row [in] of theirs is contiguous, and so is a row of x, so each number of the result
+// Here weights lie as the checkpoint has them: a row [in] of theirs is contiguous, and so is a row of x, so each number of the result
 // is a dot product of two rows. With one row of x (decode), all time goes into reading the weights; with many rows
 // (prefill), into multiplying. One loop serves both: it reads a vector of weights once for several rows of x.
 //
@@ -9,7 +9,7 @@
 #include "quantize.h"
 #include "threads.h"
 
-enum kind { F32 = 0, BF16 = 1, INT4 = 4 };
+enum kind { INT4 = 4, F32 = 32 };
 
 typedef struct {
   // What CPUKernels.linear passes, eight bytes each and in this order.
@@ -20,8 +20,7 @@ typedef struct {
   const bf16 *scales; // INT4: [out, groups], as are mins
   const float *bias;  // [out] or NULL
   float *result;      // [n, out]
-  long threads;
-  long kind, row_bytes;
+  long threads, kind, row_bytes;
   const bf16 *mins;
   // Rows of x, converted to what the weights are multiplied with, padded with zeros to whole vectors.
   char *x;
@@ -36,19 +35,10 @@ typedef struct {
 #define GROUP 32                       // INT4: weights that share a scale and a minimum
 #define VECTOR_GROUPS (BYTES / GROUP)  // INT4: groups in a vector of bytes
 
-// Bytes of weights, and of x, that one step of the loop takes in.
+// Bytes of weights that one step of the loop takes in; of x it's BYTES.
 INLINE long w_step(enum kind kind) { return kind == INT4 ? BYTES / 2 : BYTES; }
-INLINE long x_step(enum kind kind) { return kind == BF16 ? BYTES / 2 * X_BYTES : BYTES; }
 
 // ---- Rows of x -----------------------------------------------------------------------------------------------------
-
-static void pack_bf16(const float *x, long n, void *to) {
-#if X_BYTES == 2
-  for (long k = 0; k < n; k++) ((bf16 *)to)[k] = to_bf16(x[k]);
-#else  // of 2 * LANES numbers the even ones, then the odd ones: see dot_bf16
-  for (long k = 0; k < n; k++) ((float *)to)[k / (2 * LANES) * 2 * LANES + k % 2 * LANES + k / 2 % LANES] = x[k];
-#endif
-}
 
 // Each group has a scale and a sum of its own. They go into those lanes of two vectors in which dot_bytes will put
 // this group's products: lane i belongs to group i / 4 % VECTOR_GROUPS, since the weights unfold (see unfold_int4) to
@@ -75,11 +65,10 @@ static void pack_row(const Product *p, long row) {
   const float *x = p->from + row * p->from_stride;
   char *to = p->x + row * p->x_bytes;
   memset(to, 0, p->x_bytes);
-  switch (p->kind) {
-    case F32: memcpy(to, x, p->in * 4); break;
-    case BF16: pack_bf16(x, p->in, to); break;
-    case INT4: pack_int4(x, p->in, (int8_t *)to, p->x_scales + row * (p->x_bytes / BYTES) * 2 * LANES); break;
-  }
+  if (p->kind == F32)
+    memcpy(to, x, p->in * 4);
+  else
+    pack_int4(x, p->in, (int8_t *)to, p->x_scales + row * (p->x_bytes / BYTES) * 2 * LANES);
 }
 
 // ---- Tiles ---------------------------------------------------------------------------------------------------------
@@ -109,18 +98,13 @@ INLINE vf spread(const bf16 *from) {
 #endif
 }
 
-// Takes one vector of each row of weights, w, and one of each row of x. The kind and the tile's sides are constants
-// wherever this is inlined, so that acc lies in registers.
-INLINE void step(enum kind kind, int outs, int rows, vf acc[LANES], const vf w[LANES], const char *x, long x_bytes) {
+// Takes one vector of each row of weights, w, and one of each row of x. The tile's sides are constants wherever this is
+// inlined, so that acc lies in registers.
+INLINE void step(int outs, int rows, vf acc[LANES], const vf w[LANES], const char *x, long x_bytes) {
 #pragma GCC unroll 16
   for (int i = 0; i < outs; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < rows; j++) {
-      vf *sum = &acc[j * outs + i];
-      const char *at = x + j * x_bytes;
-      if (kind == F32) *sum = fused(w[i], load(at), *sum);
-      if (kind == BF16) *sum = dot_bf16(*sum, w[i], at);
-    }
+    for (int j = 0; j < rows; j++) acc[j * outs + i] = fused(w[i], load(x + j * x_bytes), acc[j * outs + i]);
 }
 
 INLINE void step_int4(const Product *p, int outs, int rows, vf acc[LANES], const char *w, long group, long row_groups,
@@ -166,13 +150,13 @@ INLINE void tile(const Product *p, enum kind kind, int outs, int rows, long out,
   } else {
     vf vectors[LANES];
     long left = p->row_bytes;
-    for (; left >= BYTES; left -= BYTES, w += BYTES, x += x_step(kind)) {
+    for (; left >= BYTES; left -= BYTES, w += BYTES, x += BYTES) {
       for (int i = 0; i < outs; i++) vectors[i] = load(w + i * p->row_bytes);
-      step(kind, outs, rows, acc, vectors, x, p->x_bytes);
+      step(outs, rows, acc, vectors, x, p->x_bytes);
     }
     if (left) {
       load_ends(vectors, outs, w, p->row_bytes, left);
-      step(kind, outs, rows, acc, vectors, x, p->x_bytes);
+      step(outs, rows, acc, vectors, x, p->x_bytes);
     }
   }
   finish(p, outs, rows, acc, out, row);
@@ -199,11 +183,7 @@ static void pack_piece(void *job, long index) { pack_row(job, index); }
 static void block_piece(void *job, long index) {
   const Product *p = job;
   long begin = index * p->block_rows, end = MIN(begin + p->block_rows, p->out);
-  switch (p->kind) {
-    case F32: block(p, F32, begin, end); break;
-    case BF16: block(p, BF16, begin, end); break;
-    case INT4: block(p, INT4, begin, end); break;
-  }
+  p->kind == F32 ? block(p, F32, begin, end) : block(p, INT4, begin, end);
 }
 
 // One argument that holds them all, since ctypes would take two microseconds to convert a dozen. Returns 0, or -1 if
@@ -213,7 +193,7 @@ int linear(const void *arguments) {
   memcpy(&p, arguments, offsetof(Product, x));
   long steps = (p.row_bytes + w_step(p.kind) - 1) / w_step(p.kind);
   long scale_bytes = p.kind == INT4 ? steps * 2 * BYTES : 0;
-  p.x_bytes = steps * x_step(p.kind);
+  p.x_bytes = steps * BYTES;
   p.x = aligned_alloc(BYTES, ROUND_UP(p.n * (p.x_bytes + scale_bytes) + 1, BYTES));
   if (!p.x) return -1;
   p.x_scales = (float *)(p.x + p.n * p.x_bytes);

@@ -152,18 +152,20 @@ INLINE vi dot_bytes(vi acc, vu8 a, vi8 b) {
 #endif
 }
 
-// acc + products of bfloat16 numbers, summed up by twos. b is laid out by pack_bf16 in linear.c.
+// acc + products of bfloat16 numbers, summed up by twos. Of x there are two numbers, the same for every lane.
 #ifdef __AVX512BF16__
 #define X_BYTES 2  // of an activation beside a bfloat16 weight
-INLINE vf dot_bf16(vf acc, vf a, const void *b) {
-  return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)load(b));
+INLINE vf dot_bf16(vf acc, vf weights, const void *x) {
+  int32_t pair;
+  memcpy(&pair, x, 4);
+  return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)weights, (__m512bh)(pair - (vi){0}));
 }
 #else
 #define X_BYTES 4
-// Of each pair in a 32-bit lane, the first lies in the lower half, the second in the upper.
-INLINE vf dot_bf16(vf acc, vf a, const void *b) {
-  acc = fused((vf)((vu)a << 16), load(b), acc);
-  return fused((vf)((vu)a & 0xffff0000u), load((const char *)b + BYTES), acc);
+// Of each pair of weights in a 32-bit lane, the first lies in the lower half, the second in the upper.
+INLINE vf dot_bf16(vf acc, vf weights, const void *x) {
+  acc = fused((vf)((vu)weights << 16), splat(((const float *)x)[0]), acc);
+  return fused((vf)((vu)weights & 0xffff0000u), splat(((const float *)x)[1]), acc);
 }
 #endif
 
