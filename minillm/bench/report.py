@@ -38,8 +38,9 @@ class Report:
         content = self.content
         machine, weights = content["hardware"], content["quantization"] or content["dtype"]
         console.print(
-            f"[bold]{content['workload']}[/]  {content['model']}, {weights} weights, {content['dtype']} KV cache, "
-            f"kernels {content['kernels']}\n{machine['gpu'] or machine['cpu']}, {content['threads']} threads; memory "
+            f"[bold]{content['workload']}[/]  {content['model']}, {weights} weights, "
+            f"{content['kv_cache_dtype']} KV cache, kernels {content['kernels']}\n"
+            f"{machine['gpu'] or machine['cpu']}, {content['threads']} threads; memory "
             f"read at {_number(content['memory_bandwidth'] / 1e9)} GB/s",
             soft_wrap=True,
         )
@@ -134,6 +135,7 @@ def _about(engine: Engine, workload: Workload, traffic: Traffic, repeat: int) ->
         "fingerprint": engine.fingerprint,
         "dtype": config.dtype,
         "quantization": config.quantization,
+        "kv_cache_dtype": config.kv_cache_dtype,
         "device": config.device,
         "kernels": engine.model.kernels.name,
         "attention_backend": engine.runner.backend.name,

@@ -15,9 +15,11 @@ class EngineConfig:
     """Settings of an engine; None lets the engine choose by the device and the memory that's there.
 
     Attributes:
-        dtype: of the weights and the KV cache: "float32", "bfloat16", "float16", or "auto" for the device's best.
+        dtype: of the weights, before quantization: "float32", "bfloat16", "float16", or "auto" for the device's best.
         device: "cpu", "cuda", or "auto" for a GPU where there is one.
         quantization: "int8" or "int4" weights; None keeps them in `dtype`.
+        kv_cache_dtype: of keys and values: the same names, where "auto" is `dtype`, but bfloat16 for quantized weights
+            on a CPU: the pool then holds twice the tokens, and attention reads half the bytes.
         max_model_len: the most tokens of prompt and output together; None is the model's own limit.
         block_size: tokens per block of the KV cache.
         kv_cache_memory: bytes for the KV cache; None takes a share of what is free (on a CPU at most 1 GB).
@@ -37,6 +39,7 @@ class EngineConfig:
     dtype: str = "auto"
     device: str = "auto"
     quantization: Quantization | None = None
+    kv_cache_dtype: str = "auto"
     max_model_len: int | None = None
     block_size: int = 16
     kv_cache_memory: int | None = None

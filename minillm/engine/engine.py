@@ -317,10 +317,10 @@ class Engine:
         batch = self.runner.build(output) if output.scheduled else None
         scheduled_at = forward_at = time.perf_counter()
         if batch is not None:
-            logits = self._forward(batch, output)
+            computed = self._forward(batch, output)
             forward_at = time.perf_counter()
-            if logits is not None:
-                self._take_results(output, batch.sampled, logits)
+            if computed is not None:
+                self._take_results(output, batch.sampled, *computed)
         for request in output.outgrown:  # larger than the whole pool
             if outgrown := self._sequences.get(request.request_id):
                 outgrown.push_rest("length", self._send)
@@ -330,8 +330,11 @@ class Engine:
         self.metrics.on_step(self.tracer.end(trace, scheduled_at, forward_at, sampled_at, self.scheduler))
         return output.num_tokens
 
-    def _forward(self, batch: ForwardBatch, output: SchedulerOutput) -> Tensor | None:
-        """Runs the model. If it fails, so do the requests of this step, and the engine goes on with the others."""
+    def _forward(self, batch: ForwardBatch, output: SchedulerOutput) -> tuple[Tensor, list[Request]] | None:
+        """Runs the model, see `ModelRunner.execute`.
+
+        If it fails, so do the requests of this step, and the engine goes on with the others.
+        """
         try:
             return self.runner.execute(batch, output.block_copies)
         except Exception as error:
@@ -342,12 +345,14 @@ class Engine:
                 self._fail(item.request, failure)
             return None
 
-    def _take_results(self, output: SchedulerOutput, requests: list[Request], logits: Tensor) -> None:
+    def _take_results(
+        self, output: SchedulerOutput, requests: list[Request], logits: Tensor, broken: list[Request]
+    ) -> None:
         """Counts a step as computed and takes its tokens. If that fails, so do the requests that wait for one."""
         sequences = [self._sequences[request.request_id] for request in requests]
         try:
             # Before anything is published: keys and values that aren't numbers mustn't be found by others.
-            sequences, logits = self._without_broken(sequences, logits)
+            sequences, logits = self._without_broken(sequences, logits, broken)
             self.scheduler.update(output)
             if sequences:
                 self._take_tokens(*self._fork(sequences, logits))
@@ -396,21 +401,25 @@ class Engine:
         tokens: list[int] = self.sampler.sample(logits, metadata).tolist()
         return tokens
 
-    def _without_broken(self, sequences: list[_Sequence], logits: Tensor) -> tuple[list[_Sequence], Tensor]:
+    def _without_broken(
+        self, sequences: list[_Sequence], logits: Tensor, broken: list[Request]
+    ) -> tuple[list[_Sequence], Tensor]:
+        """Ends the requests whose numbers aren't: those told of, and those of whose logits that's true."""
         # One sum per row finds NaN and infinity in one pass.
         sound = logits.sum(dim=-1).isfinite()
-        if bool(sound.all()):
+        if not broken and bool(sound.all()):
             return sequences, logits
-        for sequence, ok in zip(sequences, sound.tolist(), strict=True):
-            if not ok:
-                self._fail(
-                    sequence.request,
-                    MinillmError(
-                        f"{self.model_name} computed logits that are not numbers. Its weights are broken, or "
-                        f"{self.model.dtype} is too narrow for them; try dtype='float32'."
-                    ),
-                )
-        return [each for each, ok in zip(sequences, sound.tolist(), strict=True) if ok], logits[sound]
+        broken = broken + [each.request for each, ok in zip(sequences, sound.tolist(), strict=True) if not ok]
+        for request in broken:
+            self._fail(
+                request,
+                MinillmError(
+                    f"{self.model_name} computed logits that are not numbers. Its weights are broken, or "
+                    f"{self.model.dtype} is too narrow for them; try dtype='float32'."
+                ),
+            )
+        kept = [row for row, each in enumerate(sequences) if each.request.request_id in self._sequences]
+        return [sequences[row] for row in kept], logits[kept]
 
     def _fork(self, sequences: list[_Sequence], logits: Tensor) -> tuple[list[_Sequence], Tensor]:
         """Requests with n > 1 part ways after their prompt: each output goes on from the same keys and values."""

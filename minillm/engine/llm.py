@@ -103,7 +103,7 @@ class LLM:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights (before quantization) and of the KV cache."""
+        """Of the weights, before quantization."""
         return self.engine.model.dtype
 
     @property

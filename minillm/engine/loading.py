@@ -44,6 +44,19 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
+def resolve_kv_cache_dtype(name: str, dtype: torch.dtype, device: torch.device, quantized: bool) -> torch.dtype:
+    """What `EngineConfig.kv_cache_dtype` says, for weights of this dtype.
+
+    Raises:
+        MinillmError: for an unknown name.
+    """
+    if name == "auto":
+        return torch.bfloat16 if quantized and device.type == "cpu" else dtype
+    if name not in DTYPES:
+        raise MinillmError(f"The kv_cache_dtype {name!r} is not supported; choose {', '.join(DTYPES)} or auto.")
+    return DTYPES[name]
+
+
 def load_model_and_tokenizer(
     name: str, dtype: torch.dtype, device: torch.device, convert: Convert | None = None
 ) -> tuple[Decoder, Tokenizer]:

@@ -14,7 +14,7 @@ import torch
 
 from minillm.attention import AttentionBackend, TorchBackend
 from minillm.engine.config import EngineConfig
-from minillm.engine.loading import load_model_and_tokenizer, resolve_device, resolve_dtype
+from minillm.engine.loading import load_model_and_tokenizer, resolve_device, resolve_dtype, resolve_kv_cache_dtype
 from minillm.engine.runner import ModelRunner
 from minillm.engine.scheduler import FairScheduler, Scheduler
 from minillm.errors import InvalidRequestError, MinillmError
@@ -56,6 +56,7 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
     chosen = {name: part for name, part in replacements.items() if part is not None}
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
+    kv_dtype = resolve_kv_cache_dtype(config.kv_cache_dtype, dtype, device, config.quantization is not None)
     kernels, backend = _arithmetic(
         chosen.pop("kernels", None), chosen.pop("attention_backend", None), config, device, dtype
     )
@@ -70,7 +71,13 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
         )
     if kernels.name == "cpu" and dtype == torch.float16:
         raise InvalidRequestError("The CPU's kernels know float32 and bfloat16, not float16.", "dtype")
-    config = _resolved(config, model, model_name, device, dtype)
+    if (backend.name == "triton" and kv_dtype != dtype) or (backend.name == "cpu" and kv_dtype == torch.float16):
+        raise InvalidRequestError(
+            f"The attention backend {backend.name!r} can't read keys and values in {kv_dtype}: leave kv_cache_dtype "
+            "at 'auto'.",
+            "kv_cache_dtype",
+        )
+    config = _resolved(config, model, model_name, device, dtype, kv_dtype)
     fingerprint = _fingerprint(model, tokenizer, config, kernels.name, backend.name)
     num_blocks = cast(int, config.num_blocks)
     allocator = choose("block_allocator", chosen, BlockAllocator, {"default": RefCountingBlockAllocator}, num_blocks)
@@ -83,7 +90,7 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
         num_blocks,
         config.block_size,
         fingerprint=fingerprint,
-        kv_dtype=str(dtype),
+        kv_dtype=str(kv_dtype),
         allocator=allocator,
         prefix_cache=prefix_cache,
         debug=config.debug,
@@ -102,7 +109,7 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
         block_size=config.block_size,
         num_kv_heads=shape.num_kv_heads,
         head_dim=shape.head_dim,
-        dtype=dtype,
+        dtype=kv_dtype,
         device=device,
     )
     max_model_len = cast(int, config.max_model_len)
@@ -226,7 +233,12 @@ def _triton_backend(deterministic: bool) -> AttentionBackend:
 
 
 def _resolved(
-    config: EngineConfig, model: Decoder, model_name: str, device: torch.device, dtype: torch.dtype
+    config: EngineConfig,
+    model: Decoder,
+    model_name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    kv_dtype: torch.dtype,
 ) -> EngineConfig:
     """The configuration with every None replaced by what the model, the device and its memory suggest."""
     limit = model.config.max_model_len
@@ -237,7 +249,7 @@ def _resolved(
     on_gpu = device.type == "cuda"
     shape = model.config
     block_bytes = PagedKVCache.block_bytes(
-        shape.num_layers, config.block_size, shape.num_kv_heads, shape.head_dim, dtype
+        shape.num_layers, config.block_size, shape.num_kv_heads, shape.head_dim, kv_dtype
     )
     num_blocks = config.num_blocks or (config.kv_cache_memory or _free_memory(device)) // block_bytes
     if num_blocks < 2:
@@ -248,6 +260,7 @@ def _resolved(
     return dataclasses.replace(
         config,
         dtype=str(dtype).removeprefix("torch."),
+        kv_cache_dtype=str(kv_dtype).removeprefix("torch."),
         device=device.type,
         max_model_len=config.max_model_len or limit,
         num_blocks=num_blocks,
@@ -268,7 +281,8 @@ def _free_memory(device: torch.device) -> int:
 def _fingerprint(model: Decoder, tokenizer: Tokenizer, config: EngineConfig, kernels: str, backend: str) -> str:
     """A hash over everything that decides an output's numbers: weights, tokenizer, shape, dtype, arithmetic."""
     digest = hashlib.sha256(repr(sorted(asdict(model.config).items())).encode())
-    settings = (model.dtype, model.device.type, config.quantization, config.deterministic, kernels, backend)
+    arithmetic = (config.quantization, config.kv_cache_dtype, config.deterministic, kernels, backend)
+    settings = (model.dtype, model.device.type, *arithmetic)
     digest.update(f"{settings} {tokenizer.fingerprint}".encode())
     for name, tensor in _numbers(model):
         digest.update(name.encode())

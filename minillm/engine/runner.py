@@ -25,6 +25,7 @@ class ForwardBatch:
         token_ids: [num_tokens] int64.
         positions: [num_tokens] int64, each token's place in its own text.
         attention: which rows belong together and where their keys and values lie.
+        requests: whose tokens they are, in the order of their rows.
         logits_rows: [num_sampled] int64, the rows after which a token is to be sampled.
         sampled: the requests of those rows.
     """
@@ -32,6 +33,7 @@ class ForwardBatch:
     token_ids: Tensor
     positions: Tensor
     attention: AttentionMetadata
+    requests: list[Request]
     logits_rows: Tensor
     sampled: list[Request]
 
@@ -75,7 +77,8 @@ class ForwardBatch:
             block_size=block_size,
         )
         logits_rows = tensor(np.array(rows, dtype=np.int64))
-        return cls(tensor(token_ids), tensor(positions), metadata, logits_rows, sampled)
+        requests = [item.request for item in scheduled]
+        return cls(tensor(token_ids), tensor(positions), metadata, requests, logits_rows, sampled)
 
 
 class ModelRunner:
@@ -100,11 +103,14 @@ class ModelRunner:
         return ForwardBatch.build(output.scheduled, self.cache.block_size, self.model.device)
 
     @torch.inference_mode()
-    def execute(self, batch: ForwardBatch, block_copies: Sequence[tuple[int, int]] = ()) -> Tensor:
+    def execute(
+        self, batch: ForwardBatch, block_copies: Sequence[tuple[int, int]] = ()
+    ) -> tuple[Tensor, list[Request]]:
         """Computes a batch, after blocks are copied for copy-on-write.
 
         Returns:
-            For each of `batch.sampled` the logits of its next token, [num_sampled, vocab_size] float32.
+            For each of `batch.sampled` the logits of its next token, [num_sampled, vocab_size] float32. And the
+            requests of whose tokens some came out as no numbers: their keys and values aren't to be used.
         """
         self.cache.copy_blocks(block_copies)
         is_decode = batch.attention.max_query_len == 1
@@ -112,8 +118,24 @@ class ModelRunner:
             hidden = self.graphs.run(batch.token_ids, batch.positions, batch.attention)
         else:
             hidden = self._forward(batch.token_ids, batch.positions, batch.attention)
-        return self.model.logits(hidden[batch.logits_rows])
+        return self.model.logits(hidden[batch.logits_rows]), _broken_requests(batch, hidden)
 
     def _forward(self, token_ids: Tensor, positions: Tensor, metadata: AttentionMetadata) -> Tensor:
         hidden: Tensor = self.model(token_ids, positions, PagedAttention(self.backend, self.cache, metadata))
         return hidden
+
+
+def _broken_requests(batch: ForwardBatch, hidden: Tensor) -> list[Request]:
+    """Those with a hidden state that isn't finite: keys and values that aren't make their own token's so."""
+    num_tokens = len(batch.token_ids)
+    if num_tokens == len(batch.sampled):  # nothing but tokens that have logits, which tell as much
+        return []
+    sound = hidden[:num_tokens].sum(dim=-1, dtype=torch.float32).isfinite()
+    if bool(sound.all()):
+        return []
+    starts = batch.attention.query_start_loc.tolist()
+    return [
+        request
+        for request, begin, end in zip(batch.requests, starts, starts[1:], strict=False)
+        if not bool(sound[begin:end].all())
+    ]

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from minillm import LLM, AsyncEngine, SamplingParams
@@ -236,3 +237,33 @@ def test_a_second_close_does_not_cut_the_first_short() -> None:
         return await task
 
     assert isinstance(asyncio.run(scene())[-1], RequestOutput)
+
+
+@pytest.mark.parametrize("kernels", ["torch", "cpu"])
+@pytest.mark.parametrize("where", [5, 40, 63, 70])
+def test_no_block_that_holds_what_is_not_a_number_is_ever_found(kernels: str, where: int) -> None:
+    """A long prompt comes in chunks, and only the last one has logits: by then the first blocks are published."""
+    config = EngineConfig(device="cpu", debug=True, max_num_batched_tokens=32)
+    running = Engine("tiny-random", config, kernels=kernels)
+    running.model.embed_tokens.weight.data[41] = float("nan")
+    running.model.lm_head.weight = torch.nn.Parameter(running.model.embed_tokens.weight.detach().nan_to_num())
+    broken = list(range(100, 171))
+    broken[where] = 41
+    events: list[Event] = []
+    running.add_request(broken, PARAMS, events.append)
+    finish(running)
+    assert [type(event) for event in events] == [MinillmError]
+    assert "not numbers" in str(events[0])
+    for keys in running.runner.cache.keys, running.runner.cache.values:
+        cached = [block for block in range(1, keys.shape[1]) if block in running.kv.prefix_cache]  # type: ignore[operator]
+        assert bool(keys[:, cached].isfinite().all())
+        assert len(cached) == where // 32 * 2  # the chunks before it
+    # What was sound before it is used again, and gives what it gives where nothing was broken.
+    sound = broken[:where] + [171] * (71 - where)
+    outputs: list[Event] = []
+    running.add_request(sound, PARAMS, outputs.append)
+    running.add_request(sound, PARAMS, outputs.append, tenant="another")
+    finish(running)
+    first, second = (event for event in outputs if isinstance(event, RequestOutput))
+    assert first.token_ids == second.token_ids
+    assert {first.cached_tokens, second.cached_tokens} == {where // 32 * 32, 0}

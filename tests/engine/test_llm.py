@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from minillm import LLM, SamplingParams
-from minillm.errors import MinillmError
+from minillm.errors import InvalidRequestError, MinillmError
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
 
@@ -102,6 +102,7 @@ def test_the_fingerprint_changes_with_everything_that_decides_the_tokens(folder:
     seen.add(LLM(folder, device="cpu").fingerprint)
 
     seen.add(LLM(folder, device="cpu", quantization="int8").fingerprint)
+    seen.add(LLM(folder, device="cpu", kv_cache_dtype="bfloat16").fingerprint)
     seen.add(LLM(folder, device="cpu", deterministic=True).fingerprint)
     seen.add(LLM(folder, device="cpu", kernels="torch").fingerprint)
 
@@ -109,4 +110,33 @@ def test_the_fingerprint_changes_with_everything_that_decides_the_tokens(folder:
     weights["model.layers.1.mlp.up_proj.weight"][3, 4] += 1e-3
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     seen.add(LLM(folder, device="cpu").fingerprint)
-    assert len(seen) == 9
+    assert len(seen) == 10
+
+
+@pytest.mark.parametrize("kernels", ["cpu", "torch"])
+def test_keys_and_values_of_quantized_weights_are_bfloat16_unless_told_otherwise(kernels: str) -> None:
+    caches = {
+        settings: LLM("tiny-random", device="cpu", kernels=kernels, **dict(settings)).engine.runner.cache.keys.dtype
+        for settings in [
+            (("quantization", None),),
+            (("quantization", "int8"),),
+            (("quantization", "int8"), ("kv_cache_dtype", "float32")),
+            (("quantization", None), ("kv_cache_dtype", "bfloat16")),
+        ]
+    }
+    assert list(caches.values()) == [torch.float32, torch.bfloat16, torch.float32, torch.bfloat16]
+
+
+def test_a_narrow_kv_cache_hardly_changes_an_answer() -> None:
+    answers = []
+    for kv_cache_dtype in ("float32", "bfloat16"):
+        llm = LLM("tiny-random", device="cpu", kv_cache_dtype=kv_cache_dtype)
+        answers.append(llm.generate("Hello there", GREEDY).token_ids)
+    assert answers[0] == answers[1]
+
+
+def test_a_kv_cache_that_the_kernels_cannot_read_is_refused() -> None:
+    with pytest.raises(MinillmError, match="kv_cache_dtype 'int4' is not supported"):
+        LLM("tiny-random", device="cpu", kv_cache_dtype="int4")
+    with pytest.raises(InvalidRequestError, match=r"can't read keys and values in torch\.float16"):
+        LLM("tiny-random", device="cpu", kv_cache_dtype="float16")
