@@ -134,11 +134,11 @@ def check_served_sampler(sampler: Any) -> Report:
     prompt = "The quick brown fox"
 
     def text(params: SamplingParams) -> list[int]:
-        return LLM("tiny-random", sampler=sampler).generate(prompt, params).token_ids
+        return LLM("tiny-random", device="cpu", sampler=sampler).generate(prompt, params).token_ids
 
     def greedy_matches() -> None:
         params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
-        found, expected = text(params), LLM("tiny-random").generate(prompt, params).token_ids
+        found, expected = text(params), LLM("tiny-random", device="cpu").generate(prompt, params).token_ids
         if found != expected:
             at = next(i for i, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
             raise CheckFailed(
@@ -176,7 +176,7 @@ def check_served_sampler(sampler: Any) -> Report:
 
 def check_serve(make_serve: Callable[[LLM], Serve]) -> Report:
     """A system for the scoreboard, on the tiny model: the same tokens as the naive loop."""
-    llm = LLM("tiny-random")
+    llm = LLM("tiny-random", device="cpu")
     requests = list(Workload.for_tokenizer(llm.tokenizer).requests)[:4]
 
     def run(served: Sequence[WorkloadRequest]) -> dict[int, list[int]]:
