@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         token_chips,
         trace_timeline,
     )
+    from minillm.lab.figures_attention import head_explorer, memory_curve, tile_explorer
     from minillm.lab.figures_cache import (
         MemorySegment,
         RooflinePoint,
@@ -35,8 +36,16 @@ if TYPE_CHECKING:
         roofline,
         scaling_lines,
     )
+    from minillm.lab.figures_vectors import RecallPoint, meaning_map, recall_curve
+    from minillm.lab.memory import peak_bytes
     from minillm.lab.quiz import Quiz
     from minillm.lab.scoreboard import Scoreboard, Workload
+    from minillm.lab.stdlib_docs import (
+        cached_vectors,
+        search_questions,
+        sentence_transformers_vectors,
+        standard_library,
+    )
     from minillm.lab.widgets import Choice, Slider, interactive, sampling_distribution, sampling_explorer
 
 _HOMES = {
@@ -57,6 +66,9 @@ _HOMES = {
         "token_chips",
         "trace_timeline",
     ),
+    "figures_attention": ("head_explorer", "memory_curve", "tile_explorer"),
+    "figures_vectors": ("RecallPoint", "meaning_map", "recall_curve"),
+    "memory": ("peak_bytes",),
     "figures_cache": (
         "MemorySegment",
         "RooflinePoint",
@@ -68,6 +80,7 @@ _HOMES = {
     ),
     "quiz": ("Quiz",),
     "scoreboard": ("Scoreboard", "Workload"),
+    "stdlib_docs": ("cached_vectors", "search_questions", "sentence_transformers_vectors", "standard_library"),
     "widgets": ("Choice", "Slider", "interactive", "sampling_distribution", "sampling_explorer"),
 }
 
@@ -80,6 +93,7 @@ __all__ = [
     "MemorySegment",
     "Panel",
     "Quiz",
+    "RecallPoint",
     "RequestSpan",
     "RooflinePoint",
     "Scoreboard",
@@ -87,20 +101,30 @@ __all__ = [
     "Workload",
     "attention_map",
     "block_map",
+    "cached_vectors",
     "distribution_grid",
+    "head_explorer",
     "interactive",
     "kv_calculator",
     "latency_strips",
+    "meaning_map",
+    "memory_curve",
     "memory_strips",
     "next_token_bars",
+    "peak_bytes",
+    "recall_curve",
     "request_timeline",
     "roofline",
     "sampling_distribution",
     "sampling_explorer",
     "scaling_lines",
+    "search_questions",
+    "sentence_transformers_vectors",
     "show",
+    "standard_library",
     "step_cost",
     "style",
+    "tile_explorer",
     "token_chips",
     "trace_timeline",
 ]

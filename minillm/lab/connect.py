@@ -15,31 +15,43 @@ class Endpoint:
     """An OpenAI-compatible endpoint: a client, an async client, and the model's name to ask for.
 
     By default a server in this process serves `llm`. With OPENAI_BASE_URL in the environment, it is that endpoint
-    instead; OPENAI_API_KEY is its key and MINILLM_MODEL the model to ask for.
+    instead; OPENAI_API_KEY is its key, MINILLM_MODEL the model to ask for, and MINILLM_EMBEDDING_MODEL the one that
+    makes embeddings.
 
     Attributes:
         base_url: the endpoint's address.
         model: what to pass as `model`.
+        embedding_model: what to pass as `model` for embeddings; None if they weren't asked for.
         client: for ordinary code.
         async_client: for many requests at once.
         is_local: whether the answers come from this process.
     """
 
-    def __init__(self, llm: LLM) -> None:
+    def __init__(self, llm: LLM, *, embeddings: bool = False) -> None:
         """Connects; starts the local server if no other endpoint is named.
 
+        Args:
+            llm: what the local server serves.
+            embeddings: whether `client.embeddings` will be used; the local server then has all-MiniLM-L6-v2 as well.
+
         Raises:
-            MinillmError: if OPENAI_BASE_URL is set and MINILLM_MODEL isn't.
+            MinillmError: if OPENAI_BASE_URL is set and MINILLM_MODEL isn't, or MINILLM_EMBEDDING_MODEL with embeddings.
         """
         remote = os.environ.get("OPENAI_BASE_URL")
         self.is_local = not remote
+        self.embedding_model: str | None = None
         if remote:
-            self.base_url, self.model = remote, _remote_model(remote)
+            self.base_url, self.model = remote, _remote_model(remote, "MINILLM_MODEL")
+            if embeddings:
+                self.embedding_model = _remote_model(remote, "MINILLM_EMBEDDING_MODEL")
             self._connect(os.environ.get("OPENAI_API_KEY") or "not-needed")
         else:
+            from minillm.engine.embedding import EmbeddingModel
             from minillm.server import LocalServer
 
-            self._server = LocalServer(llm)
+            encoder = EmbeddingModel() if embeddings else None
+            self.embedding_model = encoder.model_name if encoder else None
+            self._server = LocalServer(llm, embedding_model=encoder)
             self.base_url, self.model = self._server.base_url, llm.model_name
             # The server asks for no key, but the client insists on having one. A proxy in the environment must not
             # get between this process and itself.
@@ -68,11 +80,11 @@ class Endpoint:
         return f"Endpoint({self.base_url!r}, model={self.model!r})"
 
 
-def _remote_model(base_url: str) -> str:
-    model = os.environ.get("MINILLM_MODEL")
+def _remote_model(base_url: str, variable: str) -> str:
+    model = os.environ.get(variable)
     if not model:
         raise MinillmError(
-            f"OPENAI_BASE_URL is {base_url}, but MINILLM_MODEL isn't set. Set it to the name of a model that this "
+            f"OPENAI_BASE_URL is {base_url}, but {variable} isn't set. Set it to the name of a model that this "
             "endpoint serves, or unset OPENAI_BASE_URL to use the local engine."
         )
     return model

@@ -12,7 +12,7 @@ from minillm.errors import MinillmError
 from minillm.lab import Endpoint
 from minillm.server import LocalServer
 
-VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MINILLM_MODEL")
+VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MINILLM_MODEL", "MINILLM_EMBEDDING_MODEL")
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -61,3 +61,32 @@ def test_an_endpoint_without_a_model_is_refused(llm: LLM, monkeypatch: pytest.Mo
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     with pytest.raises(MinillmError, match="MINILLM_MODEL"):
         Endpoint(llm)
+
+
+def test_embeddings_come_from_the_same_endpoint_where_they_are_asked_for(llm: LLM) -> None:
+    endpoint = Endpoint(llm, embeddings=True)
+    try:
+        reply = endpoint.client.embeddings.create(model=endpoint.embedding_model, input=["a", "b"])  # type: ignore[arg-type]
+        assert [len(item.embedding) for item in reply.data] == [384, 384]
+        assert endpoint.client.chat.completions.create(model=endpoint.model, messages=HELLO, max_tokens=2).choices
+    finally:
+        endpoint.stop()
+
+
+def test_without_being_asked_for_embeddings_no_encoder_is_loaded(llm: LLM) -> None:
+    endpoint = Endpoint(llm)
+    served = [model.id for model in endpoint.client.models.list()]
+    endpoint.stop()
+    assert endpoint.embedding_model is None
+    assert served == [llm.model_name]
+
+
+def test_another_endpoint_needs_a_name_for_embeddings_too(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("MINILLM_MODEL", "chat")
+    with pytest.raises(MinillmError, match="MINILLM_EMBEDDING_MODEL"):
+        Endpoint(llm, embeddings=True)
+    monkeypatch.setenv("MINILLM_EMBEDDING_MODEL", "vectors")
+    endpoint = Endpoint(llm, embeddings=True)
+    endpoint.stop()
+    assert (endpoint.model, endpoint.embedding_model) == ("chat", "vectors")
