@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from minillm.engine.engine import Engine, Event
 from minillm.engine.request import Request, RequestOutput
+from minillm.engine.view import EngineView
 from minillm.errors import EngineStoppedError, InvalidRequestError, MinillmError
 from minillm.sampling import SamplingParams
 
@@ -94,6 +95,24 @@ class AsyncEngine:
             self._names.discard(name)
             if left:
                 self._submit(lambda: self.engine.abort(name), even_if_closing=True)
+
+    async def inspect(self) -> EngineView:
+        """What is inside the engine, as it is after the step that runs now, if one does."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[EngineView] = loop.create_future()
+
+        def take(view: EngineView) -> None:
+            if not arrived.done():
+                arrived.set_result(view)
+
+        def deliver(view: EngineView) -> None:  # in the thread of the step
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(take, view)
+
+        while not arrived.done():
+            self.engine.inspect(deliver)
+            await asyncio.wait((arrived,), timeout=0.5)
+        return arrived.result()
 
     def _submit(self, call: Callable[[], object], *, even_if_closing: bool = False) -> None:
         with self._wake:

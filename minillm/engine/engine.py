@@ -11,6 +11,7 @@ import logging
 import reprlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -25,6 +26,7 @@ from minillm.engine.request import FinishReason, OutputChunk, Request, RequestMe
 from minillm.engine.runner import ForwardBatch
 from minillm.engine.scheduler import SchedulerOutput
 from minillm.engine.trace import Tracer
+from minillm.engine.view import EngineView, RequestView
 from minillm.errors import (
     EngineOverloadedError,
     EngineStoppedError,
@@ -166,6 +168,7 @@ class Engine:
         self._idle_steps = 0
         self._in_step = False
         self._to_abort: set[str] = set()
+        self._observers: deque[Callable[[EngineView], None]] = deque()
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -289,6 +292,42 @@ class Engine:
                 self._fail(sequence.request, error)
             return [sequence.request for sequence in sequences]
 
+    def inspect(self, observer: Callable[[EngineView], None]) -> None:
+        """Hands out what is inside the engine, as it is between two steps.
+
+        Never waits, like `abort`: where a step is running, that step hands it out when it's over. Whoever asks just
+        then has to ask again.
+
+        Args:
+            observer: is called once with the view, in whatever thread runs the step; must return quickly.
+        """
+        self._observers.append(observer)
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._in_step:
+                    self._answer_observers()
+            finally:
+                self._lock.release()
+
+    def _answer_observers(self) -> None:
+        if not self._observers:
+            return
+        view = self._view()
+        while self._observers:
+            try:
+                self._observers.popleft()(view)
+            except Exception:
+                log.exception("An observer failed")
+
+    def _view(self) -> EngineView:
+        tables = self.kv.block_tables()
+        requests = tuple(
+            RequestView.of(each.request, each.arrived_at, each.first_token_at, tables.get(each.request.request_id, ()))
+            for each in self._sequences.values()
+        )
+        metrics = self.metrics.snapshot()
+        return EngineView(time.perf_counter(), requests, self.kv.cached_blocks(), self.kv.usage(), metrics)
+
     @property
     def has_unfinished(self) -> bool:
         """Whether there is anything to do."""
@@ -306,6 +345,7 @@ class Engine:
             finally:
                 self._in_step = False
                 self._apply_aborts()
+                self._answer_observers()
 
     def _step(self) -> int:
         begin = time.perf_counter()

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -155,6 +156,11 @@ class Tracer:
         """The last steps, oldest first."""
         with self._lock:
             return list(self._steps)
+
+    def last(self, number: int) -> list[StepTrace]:
+        """The last steps, at most so many, oldest first; costs nothing for those before them."""
+        with self._lock:
+            return list(islice(reversed(self._steps), number))[::-1]
 
     # -- for the engine ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ it remembers. So every block but block 0 is in one of three states, and their nu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -137,6 +137,9 @@ class KVCacheManager:
         self._fingerprint, self._kv_dtype = fingerprint, kv_dtype
         self._sequences: dict[str, _Sequence] = {}
         self._copies: dict[int, int] = {}  # destination: source
+        # What the prefix cache holds, each block with its hash, by tenant; and copies that were handed out of it.
+        self._cached: dict[str, dict[int, bytes]] = {}
+        self._cached_copies: dict[str, Mapping[int, bytes]] = {}
         self._queried_tokens = self._hit_tokens = 0
 
     # -- a request's life -------------------------------------------------------------------------------------------
@@ -232,6 +235,8 @@ class KVCacheManager:
             sequence.num_hashed += 1
             if self.prefix_cache.put(sequence.last_hash, token_ids, block):
                 self.allocator.fork(block)  # the cache's own reference
+                self._cached.setdefault(request.tenant, {})[block] = sequence.last_hash
+                self._cached_copies.pop(request.tenant, None)
         self._check()
 
     def fork(self, parent_id: str, child_id: str) -> None:
@@ -300,6 +305,20 @@ class KVCacheManager:
             block_size=self.block_size,
         )
 
+    def block_tables(self) -> dict[str, tuple[int, ...]]:
+        """A copy of every block table, by request id."""
+        return {request_id: tuple(sequence.blocks) for request_id, sequence in self._sequences.items()}
+
+    def cached_blocks(self) -> dict[str, Mapping[int, bytes]]:
+        """The hash of each block that the prefix cache holds, in use or evictable, by tenant.
+
+        A copy; a tenant's part is the same object for as long as nothing in it has changed.
+        """
+        for tenant, hashes in self._cached.items():
+            if tenant not in self._cached_copies:
+                self._cached_copies[tenant] = dict(hashes)
+        return dict(self._cached_copies)
+
     def check_integrity(self) -> None:
         """Compares the block tables with the allocator and the prefix cache. Costs O(blocks).
 
@@ -318,6 +337,7 @@ class KVCacheManager:
             ("free", self.allocator.num_free_blocks, self.num_usable_blocks - len(cached | set(users))),
             ("evictable", self._num_evictable_blocks, len(cached - set(users))),
             ("cached", len(cache), len(cached)),
+            ("known with their hashes", sum(map(len, self._cached.values())), len(cached)),
         ):
             if number != expected:
                 raise KVCacheCorruptionError(
@@ -364,7 +384,16 @@ class KVCacheManager:
             evicted = self.prefix_cache.evict()
             if evicted is not None:
                 self.allocator.free(evicted)
+                self._forget_cached(evicted)
         return self.allocator.allocate()
+
+    def _forget_cached(self, block: int) -> None:
+        for tenant, hashes in self._cached.items():
+            if hashes.pop(block, None) is not None:
+                self._cached_copies.pop(tenant, None)
+                if not hashes:
+                    del self._cached[tenant]
+                return
 
     def _drop(self, block: int) -> None:
         """Takes a request's reference away. Who holds the block after that decides what becomes of it."""
