@@ -249,6 +249,12 @@ def serve(
     GET /v1/models, /health (the process lives), /ready (requests are taken),
     /metrics (for Prometheus), /openapi.json.
 
+    [bold]What it shows[/]
+
+    Open http://HOST:PORT/ in a browser: the playground, a chat beside the live
+    inside of the engine. The page draws GET /v1/engine/steps, which a program
+    can read too: server-sent events, each a JSON object.
+
     [bold]Who may come in[/]
 
     Without keys everybody who reaches the address; so it's this machine only.

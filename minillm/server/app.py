@@ -13,15 +13,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from minillm.engine import LLM
 from minillm.server.chat import chat_router
 from minillm.server.completions import completions_router
-from minillm.server.door import Door, ResponseCounter
+from minillm.server.door import OPEN_PATHS, Door, ResponseCounter
 from minillm.server.errors import UnknownModelError, add_error_handlers, error_response
 from minillm.server.generation import Service
+from minillm.server.playground import PAGE_PATHS, playground_router
 from minillm.server.protocol import ErrorBody, error_body
 from minillm.server.responses import ResponseStore, responses_router
 from minillm.server.schemas import ModelCard, ModelList, Status, answers
 from minillm.server.telemetry import fastapi_telemetry
 from minillm.server.tenants import Tenants
 from minillm.server.tokens import tokens_router
+from minillm.server.watch import watch_router
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -99,7 +101,8 @@ def create_app(
     app.state.service = service
     add_error_handlers(app)
     responses = ResponseCounter()
-    app.add_middleware(Door, tenants=tenants or Tenants(), responses=responses)
+    open_paths = (*OPEN_PATHS, *PAGE_PATHS)
+    app.add_middleware(Door, tenants=tenants or Tenants(), open_paths=open_paths, responses=responses)
     names = [llm.model_name]
     for router in (
         _health_router(service, responses),
@@ -107,6 +110,8 @@ def create_app(
         completions_router(service),
         responses_router(service, response_store or ResponseStore()),
         tokens_router(service),
+        watch_router(service),
+        playground_router(),
     ):
         app.include_router(router)
     if embedding_model is not None:

@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -66,7 +66,8 @@ class ResponseCounter:
 class Door:
     """Lets requests in, with their bodies read whole; refuses the others in OpenAI's form.
 
-    It leaves in the request's state: `tenant`, `body_size` in bytes. An endpoint may leave a `tally` for the log.
+    It leaves in the request's state: `tenant`, `request_id`, `body_size` in bytes. An endpoint may leave a `tally` for
+    the log.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Door:
         app: ASGIApp,
         *,
         tenants: Tenants,
+        open_paths: Collection[str] = OPEN_PATHS,
         responses: ResponseCounter | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
         self.app, self.tenants, self.responses = app, tenants, responses or ResponseCounter()
+        self.open_paths = open_paths
         self.max_body_bytes, self.body_seconds = max_body_bytes, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,14 +116,15 @@ class Door:
         finally:
             status = status if is_complete else CLIENT_GONE
             self.responses.add(status)
-            _log_access(scope, state, status, time.perf_counter() - begin)
+            if status != 200 or scope["path"] not in self.open_paths:  # which are asked for every few seconds
+                _log_access(scope, state, status, time.perf_counter() - begin)
 
     async def _enter(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body of a request that may come in; None if its client has gone."""
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             # Whoever is in between may see another end of the body, and take the rest for a request (RFC 9112 §6.1).
             raise _RefusedError(400, "Content-Length and Transfer-Encoding are both there; send one of them.")
-        tenant = Tenant() if scope["path"] in OPEN_PATHS else self.tenants.find(_api_key(scope))
+        tenant = Tenant() if scope["path"] in self.open_paths else self.tenants.find(_api_key(scope))
         try:
             async with asyncio.timeout(self.body_seconds):
                 body = await self._read(receive, keep=tenant is not None)
@@ -231,8 +235,6 @@ def _client_request_id(scope: Scope) -> str | None:
 
 
 def _log_access(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
-    if scope["path"] in OPEN_PATHS and status == 200:
-        return  # asked every few seconds
     tenant, tally = state.get("tenant"), state.get("tally")
     fields = {
         "request_id": state["request_id"],

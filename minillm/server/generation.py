@@ -46,6 +46,7 @@ class Service:
         llm: the model.
         engine: None before the application starts and after it ends.
         is_draining: whether new requests are no longer taken.
+        is_closed: whether the engine's thread has ended, for good.
         log_prompts: write the prompts to the log.
         spans: of OpenTelemetry.
     """
@@ -54,7 +55,7 @@ class Service:
         self.llm, self.log_prompts = llm, log_prompts
         self.spans = GenerationSpans(llm, tracer_provider, log_content=log_prompts)
         self.engine: AsyncEngine | None = None
-        self.is_draining = False
+        self.is_draining = self.is_closed = False
         # Of their own, so that slow ones hold up neither other threads' work nor each other for long.
         self._compiling = CapacityLimiter(4)
 
@@ -72,6 +73,7 @@ class Service:
         self.is_draining = True
         if self.engine is not None:
             self.engine.close(timeout)
+        self.is_closed = True
 
     def end_all(self) -> None:
         """Ends what runs with an error, whoever asked for it."""
@@ -125,10 +127,12 @@ class Service:
         tenant: Tenant = request.state.tenant
         num_prompt_tokens = sum(map(len, prompts))
         with tenant.request(num_prompt_tokens), self.spans.generation(request, prompts, params) as observe:
-            streams = [
-                cast(AsyncGenerator[Event, None], self.engine.generate(prompt, params, tenant=tenant.name))
-                for prompt in prompts
-            ]
+            streams = []
+            for index, prompt in enumerate(prompts):
+                # The client knows the name, from the header X-Request-Id, and finds its request in the engine by it.
+                name = request.state.request_id + (f"-{index}" if len(prompts) > 1 else "")
+                stream = self.engine.generate(prompt, params, request_id=name, tenant=tenant.name)
+                streams.append(cast(AsyncGenerator[Event, None], stream))
             try:
                 async with aclosing(_merged(streams)) as events:
                     async for index, event in events:
@@ -235,10 +239,10 @@ async def respond(
     """
     request.state.tally = answer.tally
     if not stream:
-        return JSONResponse(await _unless_gone(request, answer.whole(events)))
+        return JSONResponse(await unless_gone(request, answer.whole(events)))
     # Waiting for the first event turns a request that can't be served into a status, not into a broken stream.
-    first = await _unless_gone(request, anext(events))
-    return _EventStream(server_sent(answer.chunks(_with_first(request, first, events))), events)
+    first = await unless_gone(request, anext(events))
+    return EventStream(server_sent(answer.chunks(_with_first(request, first, events))), events)
 
 
 async def _with_first(request: Request, first: tuple[int, Event], rest: Events) -> Events:
@@ -252,7 +256,7 @@ async def _with_first(request: Request, first: tuple[int, Event], rest: Events) 
         raise
 
 
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """Waits for `work`, but no longer than for the client to go away."""
 
     async def gone() -> None:
@@ -272,17 +276,18 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
             await asyncio.gather(working, watching, return_exceptions=True)
 
 
-class _EventStream(StreamingResponse):
-    """A stream that gives its requests up however it ends, even if it was never begun."""
+class EventStream(StreamingResponse):
+    """A stream of server-sent events that closes its source however it ends, even if it was never begun."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, content: AsyncIterator[str], events: Events) -> None:
-        super().__init__(content, headers=_UNBUFFERED)
-        self._events = events
+    def __init__(self, lines: AsyncIterator[str], source: AsyncGenerator[Any, None]) -> None:
+        super().__init__(lines, headers=_UNBUFFERED)
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it all."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self._events.aclose()
+            await self._source.aclose()

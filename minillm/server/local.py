@@ -54,6 +54,11 @@ class LocalServer:
         host, port = self._socket.getsockname()
         return f"http://{host}:{port}/v1"
 
+    @property
+    def url(self) -> str:
+        """Where a browser finds the playground."""
+        return self.base_url.removesuffix("v1")
+
     def stop(self) -> None:
         """Stops serving; requests that are running get an error. A second call does nothing."""
         if self._thread.is_alive():

@@ -51,6 +51,8 @@ class _DrainingServer(uvicorn.Server):
         for listening in sockets or ():
             host, port = listening.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host
+            page = "localhost" if address in ("0.0.0.0", "[::]") else address
+            log.info("Playground: http://%s:%d/", page, port)
             log.info("Serving %s at http://%s:%d/v1. Ctrl-C stops it.", self._service.llm.model_name, address, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

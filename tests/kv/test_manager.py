@@ -673,3 +673,22 @@ class AnyOperations(RuleBasedStateMachine):
 
 AnyOperations.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 TestAnyOperations = AnyOperations.TestCase
+
+
+def test_what_is_cached_can_be_seen_by_tenant() -> None:
+    kv = (pool := Pool(num_blocks=6)).kv
+    pool.run("a", range(9), tenant="ann")
+    pool.run("b", range(4), tenant="bob")
+    before = kv.cached_blocks()
+    tables = kv.block_tables()
+    assert tables.keys() == {"a", "b"}
+    assert set(before["ann"]) == set(tables["a"][:2])
+    assert set(before["bob"]) == set(tables["b"])
+    assert len({digest for part in before.values() for digest in part.values()}) == 3
+    kv.free("b")
+    assert kv.cached_blocks()["bob"] is before["bob"]  # still cached, so it's the same copy
+    pool.run("c", range(100, 106), tenant="ann")  # one free block is left, and bob's is evicted
+    after = kv.cached_blocks()
+    assert after.keys() == {"ann"}
+    assert len(after["ann"]) == 3
+    assert len(before["ann"]) == 2  # a copy stays what it was
