@@ -63,6 +63,8 @@ def test_help_tells_what_one_needs_to_know() -> None:
         "499",
     ):
         assert word in text
+    for word in ("playground", "/v1/engine/steps"):
+        assert word in text
 
 
 @pytest.mark.parametrize(

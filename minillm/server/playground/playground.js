@@ -38,6 +38,7 @@ function seconds(value) {
 }
 
 function percent(value) {
+  if (value > 0 && value < 0.001) return "< 0.1 %";
   return `${number(100 * value, value > 0 && value < 0.1 ? 1 : 0)} %`;
 }
 
