@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from serving import MODEL, WatchedSampler, connect, wait_until
 from torch import Tensor
 
-from minillm.engine import LLM
-from minillm.sampling import SamplingMetadata
+from minillm.engine import LLM, Request
+from minillm.sampling import SamplingMetadata, SamplingParams
 from minillm.server import LocalServer
 from minillm.server.tenants import Tenant, Tenants
 
@@ -125,7 +125,7 @@ def tab_to(page: Page, name: str) -> set[str]:
         focus = page.evaluate(
             """() => {
               const here = document.activeElement;
-              const rings = [here, here.parentElement].map((node) => getComputedStyle(node));
+              const rings = [here, here.closest(".scroller") ?? here].map((node) => getComputedStyle(node));
               return { id: here.id || here.className || here.textContent,
                        ring: rings.some((s) => s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2) };
             }"""
@@ -199,6 +199,35 @@ def test_the_map_shows_who_shares_a_prefix(open_page: Open, llm: LLM, size: Any)
         assert wait_until(lambda: not llm.engine.has_unfinished)
         assert llm.engine.metrics.snapshot().num_finished["abort"] == 4
         expect(page.locator(".meta")).to_have_text(["Stopped."] * 4)
+
+
+def test_a_pool_of_many_blocks_can_be_walked_through(open_page: Open) -> None:
+    llm = LLM(MODEL, num_blocks=40_001)
+    for index in range(400):  # each leaves a hundred blocks in the prefix cache
+        request = Request(str(index), [index % 200, index // 200] * 800, SamplingParams(), 2000)
+        assert llm.engine.kv.allocate_slots(request, 1600)
+        request.num_computed_tokens = 1600
+        llm.engine.kv.cache_blocks(request)
+        llm.engine.kv.free(request.request_id)
+    with LocalServer(llm) as server:
+        page = open_page(server)
+        expect(page.locator("#map-count")).to_have_text("40,000, each for 16 tokens")
+        page.locator("#map").focus()
+        page.keyboard.press("End")
+        expect(page.locator("#map-detail")).to_contain_text("Block 40000: cached.")
+        drawn = page.evaluate(
+            """() => {
+              const map = document.querySelector("#map");
+              const pixels = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+              return { height: map.height, inked: pixels.filter((value, at) => at % 4 === 3 && value > 0).length };
+            }"""
+        )
+        assert drawn["height"] < 400
+        assert drawn["inked"] > 10_000
+        page.keyboard.press("ArrowUp")
+        assert re.match(r"Block 39\d\d\d: cached", page.locator("#map-detail").inner_text())
+        page.keyboard.press("Home")
+        expect(page.locator("#map-detail")).to_contain_text("Block 0")
 
 
 def test_n_answers_travel_as_one_request_and_keep_talking_apart(open_page: Open, llm: LLM) -> None:

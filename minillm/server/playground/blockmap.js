@@ -1,4 +1,5 @@
-// The map of the KV blocks: a cell for each, in the order of their numbers.
+// The map of the KV blocks: a cell for each, in the order of their numbers. A pool may have a hundred thousand of them,
+// so only the rows that are in sight are drawn: the canvas stays where it is while a tall, empty element scrolls.
 
 import { count, drawName, drawOther, fillLegend, font, listed, prepare, theme } from "./canvas.js";
 
@@ -19,11 +20,14 @@ export class BlockMap {
   constructor(engine) {
     this.engine = engine;
     this.canvas = document.getElementById("map");
+    this.space = document.getElementById("map-space");
+    this.scroller = document.getElementById("map-scroller");
     this.detail = document.getElementById("map-detail");
     this.count = document.getElementById("map-count");
     this.canvas.addEventListener("pointermove", (event) => this.#point(event));
     this.canvas.addEventListener("pointerdown", (event) => this.#point(event));
     this.canvas.addEventListener("keydown", (event) => this.#key(event));
+    this.scroller.addEventListener("scroll", () => this.draw());
     for (const type of ["focus", "blur"]) this.canvas.addEventListener(type, () => this.draw());
     document.addEventListener("theme", () => this.redraw());
     this.#legend();
@@ -45,7 +49,9 @@ export class BlockMap {
     const { pool, highest } = this.engine;
     if (!pool.total) return;
     this.#arrange(pool.total + 1, highest);
-    for (let number = 0; number < this.shown; number++) this.#drawCell(number);
+    const first = Math.floor(this.top / this.cell) * this.columns;
+    const end = Math.ceil((this.top + this.scroller.clientHeight) / this.cell) * this.columns;
+    for (let number = first; number < Math.min(end, this.shown); number++) this.#drawCell(number);
     const unseen = pool.total + 1 - this.shown;
     const rest = unseen > 0 ? `; the ${unseen.toLocaleString("en")} that aren’t shown were never used` : "";
     const text = `${pool.total.toLocaleString("en")}, each for ${pool.block_size} tokens${rest}`;
@@ -55,25 +61,33 @@ export class BlockMap {
 
   /** As many columns as fit, a multiple of eight or four; rows down to the highest block that was ever used, and one more. */
   #arrange(total, highest) {
-    const width = this.canvas.parentElement.clientWidth;
+    const width = this.scroller.clientWidth;
     const fit = Math.floor((width - GUTTER) / CELL);
     const multiple = fit < 16 ? 4 : 8;
     this.columns = Math.max(4, fit - (fit % multiple));
     this.cell = Math.min(24, Math.floor((width - GUTTER) / this.columns));
     const rows = Math.max(LEAST_ROWS, Math.floor(highest / this.columns) + 2);
     this.shown = Math.min(total, rows * this.columns);
-    const layout = [this.columns, this.cell, this.shown, window.devicePixelRatio].join();
+    this.space.style.height = `${Math.ceil(this.shown / this.columns) * this.cell}px`;
+    this.top = this.scroller.scrollTop;
+    const layout = [this.columns, this.cell, this.shown, this.top, this.scroller.clientHeight, window.devicePixelRatio].join();
     if (layout === this.#layout) return;
     this.#layout = layout;
     this.#looks = [];
     this.colors = theme();
-    const height = Math.ceil(this.shown / this.columns) * this.cell;
-    this.context = prepare(this.canvas, GUTTER + this.columns * this.cell, height);
+    this.context = prepare(this.canvas, GUTTER + this.columns * this.cell, this.scroller.clientHeight);
+    this.#drawNumbers();
+  }
+
+  /** The number of each row's first block. */
+  #drawNumbers() {
     this.context.fillStyle = this.colors.muted;
     this.context.font = font(11, 400);
     this.context.textAlign = "right";
-    for (let number = 0; number < this.shown; number += this.columns) {
-      this.context.fillText(number, GUTTER - 8, (number / this.columns + 0.5) * this.cell);
+    for (let row = Math.floor(this.top / this.cell); row * this.columns < this.shown; row++) {
+      const y = (row + 0.5) * this.cell - this.top;
+      if (y > this.scroller.clientHeight + this.cell) break;
+      this.context.fillText(row * this.columns, GUTTER - 8, y);
     }
     this.context.textAlign = "center";
   }
@@ -85,7 +99,7 @@ export class BlockMap {
     const look = [block.kind, isFaint, isCurrent, ...block.owners.map((request) => request.id)].join();
     if (look === this.#looks[number]) return;
     this.#looks[number] = look;
-    const [x, y, cell] = [GUTTER + (number % this.columns) * this.cell, Math.floor(number / this.columns) * this.cell, this.cell];
+    const [x, y, cell] = [GUTTER + (number % this.columns) * this.cell, Math.floor(number / this.columns) * this.cell - this.top, this.cell];
     this.context.clearRect(x, y, cell, cell);
     this.context.globalAlpha = isFaint ? 0.25 : 1;
     drawBlock(this.context, this.colors, block.kind, block.owners.map((request) => request.name), x + 1, y + 1, cell - 2);
@@ -112,7 +126,7 @@ export class BlockMap {
 
   #point(event) {
     const column = Math.floor((event.offsetX - GUTTER) / this.cell);
-    const number = Math.floor(event.offsetY / this.cell) * this.columns + column;
+    const number = Math.floor((event.offsetY + this.top) / this.cell) * this.columns + column;
     if (column >= 0 && column < this.columns && number >= 0 && number < this.shown) this.#goTo(number);
   }
 
@@ -124,11 +138,10 @@ export class BlockMap {
     if (Number.isNaN(number)) return;
     event.preventDefault();
     if (number < 0 || number >= this.shown) return;
-    this.#goTo(number);
-    const scroller = this.canvas.parentElement;
     const top = Math.floor(number / this.columns) * this.cell;
-    if (top < scroller.scrollTop) scroller.scrollTop = top;
-    if (top + this.cell > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + this.cell - scroller.clientHeight;
+    const lowest = top + this.cell - this.scroller.clientHeight;
+    this.scroller.scrollTop = Math.max(lowest, Math.min(top, this.scroller.scrollTop));
+    this.#goTo(number);
   }
 
   #goTo(number) {
