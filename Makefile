@@ -27,7 +27,7 @@ test: setup-dev weights slides/node_modules  ## set up, run every check: lint, t
 	@echo "== notebooks: every lesson and solution from top to bottom"
 	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 lessons solutions
 
-test-clients: setup-dev weights .venv-clients/frameworks/.ready .venv-clients/llama-index/.ready  ## run nine other people's agents on the server (1 GB to set up, once)
+test-clients: setup-dev weights .venv-clients/frameworks/.ready .venv-clients/llama-index/.ready  ## run nine other people's agents on the server (sets up 0.8 GB, once)
 	@echo "== clients: other people's agents and libraries, on minillm serve with the real model"
 	@$(BIN)/python -m pytest -m clients tests/clients
 
