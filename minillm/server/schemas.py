@@ -79,12 +79,32 @@ class ChatLogprobs(Answer):
     refusal: None
 
 
+class CalledFunction(Answer):
+    """A function to call."""
+
+    name: str
+    arguments: str
+    """JSON that follows the tool's schema; its beginning, if the answer was cut off."""
+
+
+class ToolCall(Answer):
+    """A call of one of the tools."""
+
+    id: str
+    """What the message with its result has to name."""
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class ChatMessage(Answer):
     """What the model answered."""
 
     role: Literal["assistant"]
     content: str | None
+    """Null where there are only calls."""
     refusal: None
+    tool_calls: list[ToolCall] | None = None
+    """There if tools were called."""
 
 
 class ChatChoice(Answer):
@@ -167,6 +187,51 @@ class EmbeddingList(Answer):
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
+
+
+class ResponseUsage(Answer):
+    """The tokens of a response."""
+
+    input_tokens: int
+    input_tokens_details: dict[str, int]
+    output_tokens: int
+    output_tokens_details: dict[str, int]
+    total_tokens: int
+
+
+class ResponseObject(Answer):
+    """An answer to an input, with the request's settings."""
+
+    id: str
+    """What a request that goes on from here names as previous_response_id."""
+    object: Literal["response"]
+    created_at: float
+    """Seconds since 1970."""
+    model: str
+    status: Literal["completed", "incomplete", "failed", "in_progress"]
+    incomplete_details: dict[str, str] | None
+    """Why it's incomplete."""
+    output: list[dict[str, Any]]
+    """Messages and function calls, in the order in which they were made."""
+    usage: ResponseUsage | None
+
+
+class DeletedResponse(Answer):
+    """An answer that is forgotten."""
+
+    id: str
+    object: Literal["response"]
+    deleted: bool
+
+
+class ItemList(Answer):
+    """A page of a response's input."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class Tokens(Answer):

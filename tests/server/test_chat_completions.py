@@ -389,7 +389,7 @@ class Book(pydantic.BaseModel):
 def test_a_pydantic_model_comes_back_filled(client: openai.OpenAI, beta: bool) -> None:
     completions = client.beta.chat.completions if beta else client.chat.completions
     answer = completions.parse(
-        model=MODEL, messages=HELLO, response_format=Book, max_tokens=300, temperature=1.0, seed=beta
+        model=MODEL, messages=HELLO, response_format=Book, max_tokens=300, temperature=1.0, seed=int(beta)
     )
     assert answer.choices[0].finish_reason == "stop"
     assert isinstance(answer.choices[0].message.parsed, Book)

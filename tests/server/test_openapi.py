@@ -30,7 +30,10 @@ from minillm.engine import LLM
 from minillm.server import LocalServer
 
 EMBEDDER = "all-minilm-l6-v2"
-ANSWERED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize", "/detokenize", "/v1/models")
+ANSWERED = (
+    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models",
+    "/tokenize", "/detokenize",
+)  # fmt: skip
 """Where some of the drawn requests must be good: tests that only see refusals prove little."""
 CHECKED = [
     not_a_server_error,

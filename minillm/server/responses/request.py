@@ -41,24 +41,41 @@ class ResponseRequest(GenerationRequest):
 
     # Checked where it's read, whose message says which item is wrong; one from here would list every form.
     input: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM}]})]
+    """A text, or items: messages, function calls and their outputs."""
     instructions: str | None = None
+    """A system message for this request only."""
     previous_response_id: str | None = None
+    """The answer to go on from; its conversation comes before the input."""
     truncation: Literal["auto", "disabled"] | None = None
+    """"auto" leaves out the oldest turns of a conversation that is too long; else that is an error."""
     max_output_tokens: int | None = Field(None, ge=1)
+    """The most tokens to generate."""
     text: dict[str, Any] | None = None
+    """{"format": …} with "text", "json_object", or {"type": "json_schema", "name": …, "schema": …}."""
     reasoning: dict[str, Any] | None = None
+    """The models here don't reason: no effort but "none" is taken."""
     include: FailFastList[str] | None = None
+    """What else to tell: "message.output_text.logprobs"."""
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
+    """Tell the log-probabilities of so many of the most likely tokens, too."""
     store: bool | None = True
+    """Keep the answer, to be gone on from."""
     tools: list[Any] | None = None
+    """Functions that the model may call: {"type": "function", "name", "description", "parameters"}."""
     tool_choice: str | dict[str, Any] | None = None
+    """"none", "auto", "required", {"type": "function", "name": …} or {"type": "allowed_tools", …}."""
     parallel_tool_calls: bool | None = None
-    # Told again in the answer.
+    """Let several calls follow each other."""
     metadata: Metadata | None = None
+    """Up to 16 pairs of strings, told again in the answer."""
     user: str | None = None
-    max_tool_calls: int | None = Field(None, ge=1)  # of built-in tools, of which there are none
+    """Told again in the answer."""
+    max_tool_calls: int | None = Field(None, ge=1)
+    """Of built-in tools, of which there are none; told again in the answer."""
     prompt_cache_key: str | None = None
+    """Told again in the answer; prompts are found in the cache by their tokens."""
     safety_identifier: str | None = None
+    """Told again in the answer."""
 
     def check_supported(self) -> None:
         """Raises:

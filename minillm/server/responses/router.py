@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from minillm.errors import InvalidRequestError
+from minillm.server import schemas
 from minillm.server.generation import Service, named_events, respond
 from minillm.server.protocol import Tally
 from minillm.server.responses.events import ResponseAnswer, ResponseObject
@@ -16,9 +17,12 @@ from minillm.server.responses.items import Item, input_items, messages_of, witho
 from minillm.server.responses.request import ResponseRequest, text_grammar
 from minillm.server.responses.store import ResponseStore, Turn
 from minillm.server.responses.tools import chat_tools, in_this_apis_words
+from minillm.server.schemas import answers
 from minillm.server.tools import prepare_tools
 from minillm.structured import Grammar
 from minillm.structured.tool_calls import PreparedChat
+
+_STREAM = "Each has its `type` for a name; the last one holds the whole response."
 
 
 def responses_router(service: Service, store: ResponseStore) -> APIRouter:
@@ -26,7 +30,7 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
     router = APIRouter()
     config = service.llm.engine.config
 
-    @router.post("/v1/responses")
+    @router.post("/v1/responses", responses=answers(schemas.ResponseObject, stream=_STREAM))
     async def create(body: ResponseRequest, request: Request) -> Response:
         """Answers an input, or goes on from an earlier answer."""
         service.check_model(body.model)
@@ -52,20 +56,20 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
         events = service.generate(request, [chat.prompt_token_ids], params)
         return await respond(request, events, answer, stream=body.stream, server_sent=named_events)
 
-    @router.get("/v1/responses/{response_id}")
+    @router.get("/v1/responses/{response_id}", responses=answers(schemas.ResponseObject))
     async def retrieve(response_id: str, request: Request, stream: bool = False) -> dict[str, Any]:
         """An answer that was kept."""
         if stream:
             raise InvalidRequestError("stream=true is not supported for a response that is complete.", "stream")
         return store.get(request.state.tenant.name, response_id).response
 
-    @router.delete("/v1/responses/{response_id}")
+    @router.delete("/v1/responses/{response_id}", responses=answers(schemas.DeletedResponse))
     async def delete(response_id: str, request: Request) -> dict[str, Any]:
         """Forgets an answer."""
         store.delete(request.state.tenant.name, response_id)
         return {"id": response_id, "object": "response", "deleted": True}
 
-    @router.get("/v1/responses/{response_id}/input_items")
+    @router.get("/v1/responses/{response_id}/input_items", responses=answers(schemas.ItemList))
     async def list_input_items(
         response_id: str,
         request: Request,
