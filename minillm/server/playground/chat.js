@@ -284,6 +284,7 @@ class Lane {
   /** Says something below the answer. */
   note(words) {
     this.#pending.meta.textContent = words;
+    this.#scroll();
   }
 
   /** Appends a piece of the answer. */
