@@ -1,7 +1,7 @@
 """Load for `minillm serve` from GuideLLM, an independent generator, and what must hold afterwards.
 
-    python -m venv /tmp/guidellm && /tmp/guidellm/bin/pip install -r tests/load/requirements.txt
-    python tests/load/run.py --guidellm /tmp/guidellm/bin/guidellm --seconds 300 --clients 64
+    python -m venv .venv-load && .venv-load/bin/pip install -r tests/load/requirements.txt
+    python tests/load/run.py --guidellm .venv-load/bin/guidellm --seconds 300 --clients 64
     python tests/load/run.py --overhead
 
 The first run starts a server, keeps that many streaming clients on it, and fails unless every request was answered,
