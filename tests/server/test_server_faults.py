@@ -189,7 +189,7 @@ SMUGGLED = request(GOOD, "X-Smuggled: yes")
     [
         (b"\x00" * 1000 + b"\r\n\r\n", [400]),
         (b"B\x00D / HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
-        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", [401]),
+        (b"GET /v1/models HTTP/9.9\r\nHost: x\r\n\r\n", [401]),
         (request(GOOD, "X: a\rY: b"), [400]),
         (request(GOOD, "X: a\x00b"), [400]),
         (request(GOOD, "X : a"), [400]),
