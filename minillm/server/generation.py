@@ -75,6 +75,12 @@ class Service:
             self.engine.close(timeout)
         self.is_closed = True
 
+    def release(self) -> None:
+        """Lets go of the model and its KV cache, for good: FastAPI's caches keep the endpoints of every application."""
+        self.engine = None
+        for name in ("llm", "spans"):
+            self.__dict__.pop(name, None)
+
     def end_all(self) -> None:
         """Ends what runs with an error, whoever asked for it."""
         self.llm.engine.fail_all(stopped())

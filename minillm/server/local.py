@@ -66,6 +66,8 @@ class LocalServer:
             # Otherwise the server would wait for the streams to come to their ends.
             self._app.state.service.close()
             self._thread.join(timeout=10)
+        if not self._thread.is_alive():
+            self._app.state.service.release()
         self._socket.close()
 
     def __enter__(self) -> LocalServer:

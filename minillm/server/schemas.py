@@ -259,6 +259,11 @@ def answers(model: type[Answer], *, stream: str | None = None) -> dict[int | str
     """
     response: dict[str, Any] = {"model": model, "description": (model.__doc__ or "").splitlines()[0]}
     if stream is not None:
-        events = {"type": "string", "description": f"Server-sent events, with stream=true. {stream}"}
-        response["content"] = {"text/event-stream": {"schema": events}}
+        event = {
+            "type": "object",
+            "description": f"Server-sent events, with stream=true. {stream}",
+            "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+            "required": ["data"],
+        }
+        response["content"] = {"text/event-stream": {"schema": event}}
     return {200: response}

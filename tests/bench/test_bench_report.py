@@ -17,8 +17,8 @@ from minillm.bench.workloads import TEXT, Part, build_workload
 from minillm.errors import MinillmError
 
 ABOUT = {
-    "workload", "digest", "seed", "repeat", "time", "model", "fingerprint", "dtype", "quantization", "device",
-    "kernels", "attention_backend", "engine", "hardware", "threads", "versions", "memory_bandwidth", "weight_bytes",
+    "workload", "digest", "seed", "repeat", "time", "model", "fingerprint", "dtype", "kv_cache_dtype", "quantization",
+    "device", "kernels", "attention_backend", "engine", "hardware", "threads", "versions", "memory_bandwidth", "weight_bytes",
     "kv_bytes_per_token", "loading_peak_rss_bytes", "parts",
 }  # fmt: skip
 PART = {

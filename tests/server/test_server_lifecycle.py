@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any, ClassVar
 
 import openai
@@ -160,6 +162,20 @@ def test_stopping_is_clean_and_can_be_repeated() -> None:
         with pytest.raises(openai.APIConnectionError):
             client.chat.completions.create(**SHORT)
     assert wait_until(lambda: threading.active_count() <= before)
+
+
+def test_a_stopped_server_lets_go_of_its_engine() -> None:
+    llm = LLM(MODEL)
+    engine = weakref.ref(llm.engine)
+    with LocalServer(llm) as server, connect(server) as client:
+        client.chat.completions.create(**SHORT)
+    del llm, client
+
+    def is_gone() -> bool:
+        gc.collect()
+        return engine() is None
+
+    assert wait_until(is_gone)  # and with it a gigabyte of keys and values
 
 
 def test_the_port_is_free_again() -> None:
