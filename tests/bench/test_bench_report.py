@@ -18,8 +18,8 @@ from minillm.errors import MinillmError
 
 ABOUT = {
     "workload", "digest", "seed", "repeat", "time", "model", "fingerprint", "dtype", "kv_cache_dtype", "quantization",
-    "device", "kernels", "attention_backend", "engine", "hardware", "threads", "versions", "memory_bandwidth", "weight_bytes",
-    "kv_bytes_per_token", "loading_peak_rss_bytes", "parts",
+    "device", "kernels", "attention_backend", "engine", "hardware", "threads", "versions", "memory_bandwidth",
+    "weight_bytes", "kv_bytes_per_token", "loading_peak_rss_bytes", "parts",
 }  # fmt: skip
 PART = {
     "name", "num_requests", "prompt_tokens", "output_tokens", "tokens_per_second", "decode_tokens_per_second",
