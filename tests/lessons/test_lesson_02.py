@@ -257,7 +257,7 @@ REFUSES = "refuses what doesn't fit, and says why"
         (RefusesTheLastPlace, "takes exactly as many tokens as it has room for", "end > max_tokens"),
         (RefusesNothing, REFUSES, "raised nothing"),
         (LetsPyTorchRefuse, REFUSES, "RuntimeError"),
-        (RefusesWithoutNumbers, REFUSES, "6 and 7 isn't in it"),
+        (RefusesWithoutNumbers, REFUSES, "6, the tokens that there's room for, and 7"),
         (RefusesAfterCounting, "is unharmed by a refusal", "before num_tokens changes"),
         (ClearsWhenFull, "is unharmed by a refusal", "num_tokens is 0"),
         (RewindsTo, "forgets the last tokens", "it doesn't go back to three"),

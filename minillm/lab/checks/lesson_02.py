@@ -168,9 +168,10 @@ def check_contiguous_cache(make: Callable[[ModelConfig, int], Any]) -> Report:
 
     def refuses() -> None:
         _, message = refuse()
-        missing = [str(number) for number in (_ROOM, 7) if str(number) not in message]
+        told = {_ROOM: "the tokens that there's room for", 7: "those that there would be in all"}
+        missing = [f"{number}, {what}" for number, what in told.items() if str(number) not in message]
         if missing:
-            raise CheckFailed(f"its message is {message!r}; {' and '.join(missing)} isn't in it")
+            raise CheckFailed(f"its message is {message!r}, which lacks {', and '.join(missing)}")
 
     def unchanged() -> None:
         cache, _ = refuse()
