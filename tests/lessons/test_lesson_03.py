@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from typing import Any
@@ -126,8 +127,14 @@ def test_a_loop_over_all_pairs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> No
 
     real = lesson_03.Case
     monkeypatch.setattr(lesson_03, "Case", lambda *args, **options: real(*args, **{**options, "time_limit": 0.5}))
-    [told] = failures(lesson_03.check_cosine_top_k(pair_by_pair)).values()
-    assert "still running" in told and "one product of matrices" in told
+    # Hypothesis watches collections, and a time-out that falls into its callback would get lost.
+    gc.disable()
+    try:
+        told = failures(lesson_03.check_cosine_top_k(pair_by_pair)).values()
+    finally:
+        gc.enable()
+    # On a busy machine half a second may be too short for other behaviors, too.
+    assert any("still running" in each and "one product of matrices" in each for each in told)
 
 
 # -- core -------------------------------------------------------------------------------------------------------
