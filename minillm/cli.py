@@ -177,9 +177,9 @@ def bench(
     with err.status("Loading PyTorch …"):
         from minillm.bench.report import measure
         from minillm.lab.display import ProgressLine
-        from minillm.weights import MODELS, fetch
-    if model in MODELS:
-        fetch(model)  # has a progress bar of its own
+        from minillm.weights import MODELS, fetch, split_adapter
+    if (base := split_adapter(model)[0]) in MODELS:
+        fetch(base)  # has a progress bar of its own
     line = ProgressLine()  # not a status: its thread would take time from what is measured
     report = measure(
         workload,
@@ -426,9 +426,9 @@ def _params(
 def _load(model: str, dtype: str, quantization: str | None, device: str, **settings: Any) -> LLM:
     with err.status("Loading PyTorch …"):
         from minillm.engine import LLM
-        from minillm.weights import MODELS, fetch
-    if model in MODELS:
-        fetch(model)  # has a progress bar of its own
+        from minillm.weights import MODELS, fetch, split_adapter
+    if (base := split_adapter(model)[0]) in MODELS:
+        fetch(base)  # has a progress bar of its own
     with err.status(f"Loading {escape(model)} …"):
         return LLM(model, dtype=dtype, quantization=quantization, device=device, **settings)
 

@@ -174,6 +174,47 @@ def resolve(name_or_path: str | Path, *, progress: bool = True) -> Path:
     raise _unknown(name)
 
 
+# --- Adapters ---
+
+_ADAPTERS = Path(__file__).parent / "adapters"
+
+
+def adapter_names() -> tuple[str, ...]:
+    """The adapters that come with minillm; "smollm2-135m+course" is the model with the one called "course"."""
+    return tuple(sorted(file.parent.name for file in _ADAPTERS.glob("*/adapter_config.json")))
+
+
+def split_adapter(name: str) -> tuple[str, str | None]:
+    """Takes "model+adapter" apart; the second is None for a model alone. Either may be a path, with a "+" in it too."""
+    if "+" not in name or os.path.exists(os.path.expanduser(name)):
+        return name, None
+    places = [place for place, letter in enumerate(name) if letter == "+"]
+
+    def known(place: int) -> bool:
+        model = name[:place]
+        return model == "tiny-random" or _lookup(model) is not None or os.path.exists(os.path.expanduser(model))
+
+    place = next(filter(known, places), places[0])
+    return name[:place], name[place + 1 :]
+
+
+def resolve_adapter(name_or_path: str | Path) -> Path:
+    """The folder that an adapter's name or path stands for: one of `adapter_names`, or a folder on this machine.
+
+    Raises ModelNotFoundError if it is neither.
+    """
+    name = os.fspath(name_or_path)
+    if name in adapter_names():
+        return _ADAPTERS / name
+    path = os.path.expanduser(name)
+    if name and os.path.isfile(os.path.join(path, "adapter_config.json")):
+        return Path(path)
+    raise ModelNotFoundError(
+        f"No adapter is called {name!r}; those that come with minillm are {', '.join(adapter_names()) or '(none)'}. "
+        "The path of a folder with adapter_config.json and adapter_model.safetensors works too."
+    )
+
+
 # --- Names and paths ---
 
 

@@ -18,7 +18,7 @@ from minillm.bench.workloads import BenchRequest, Part
 from minillm.engine.loading import load_model_and_tokenizer
 from minillm.errors import MinillmError
 from minillm.models import Decoder
-from minillm.weights import resolve
+from minillm.weights import resolve, split_adapter
 
 Run = Callable[[Sequence[BenchRequest]], tuple[list[list[int]], float]]
 """Runs requests; returns each one's tokens, and the seconds that it took."""
@@ -226,7 +226,8 @@ def _load(name: str, dtype: torch.dtype, device: torch.device) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    if name != "tiny-random" and (resolve(name) / "config.json").exists():
+    plain = name != "tiny-random" and split_adapter(name)[1] is None
+    if plain and (resolve(name) / "config.json").exists():
         return AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype, local_files_only=True)
     decoder, _ = load_model_and_tokenizer(name, dtype, torch.device("cpu"))
     return from_decoder(decoder)

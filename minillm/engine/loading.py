@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from minillm.errors import MinillmError
+from minillm.models.adapter_files import read_adapter
 from minillm.models.decoder import Convert, Decoder
 from minillm.models.loader import load_model
+from minillm.models.lora import LoRAAdapter
 from minillm.models.tiny import TINY_RANDOM, random_model, tiny_config
 from minillm.text import Tokenizer, tiny_tokenizer
-from minillm.weights import resolve
+from minillm.weights import resolve, resolve_adapter, split_adapter
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -62,12 +66,29 @@ def load_model_and_tokenizer(
 ) -> tuple[Decoder, Tokenizer]:
     """Loads what `name` stands for; fetches it first if need be. `convert` quantizes or packs, see `load_model`.
 
+    The adapter of a name such as "smollm2-135m+course" is merged into the weights.
+
     Raises:
         MinillmError: if it can't be found, fetched or read.
     """
-    if name == TINY_RANDOM:
+    base, adapter_name = split_adapter(name)
+    # Before the model: a mistake in its name is told at once.
+    adapter = None if adapter_name is None else load_adapter(adapter_name)
+    if base == TINY_RANDOM:
         tokenizer = tiny_tokenizer()
-        model = random_model(tiny_config(tokenizer.vocab_size), dtype=dtype, device=device)
+        config = tiny_config(tokenizer.vocab_size)
+        if adapter is not None:
+            adapter.check(config)
+        model = random_model(config, dtype=dtype, device=device, adapter=adapter)
         return model if convert is None else model.convert(convert), tokenizer
-    path = resolve(name)
-    return load_model(path, dtype, device, convert), Tokenizer.load(path)
+    path = resolve(base)
+    return load_model(path, dtype, device, convert, adapter), Tokenizer.load(path)
+
+
+def load_adapter(name: str, path: str | Path | None = None) -> LoRAAdapter:
+    """Reads the adapter that `name` stands for, or that lies at `path` and is to be called `name`.
+
+    Raises:
+        MinillmError: if it can't be found or read.
+    """
+    return read_adapter(resolve_adapter(name if path is None else path), name)

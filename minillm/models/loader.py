@@ -20,12 +20,17 @@ from minillm.errors import UnsupportedModelError, WeightsError
 from minillm.models.config import ModelConfig
 from minillm.models.decoder import Convert, Decoder, FusedLinear, Linear
 from minillm.models.gguf import GGUFFile
+from minillm.models.lora import LoRAAdapter
 
 Weights = Iterator[tuple[str, Tensor]]
 
 
 def load_model(
-    path: Path, dtype: torch.dtype, device: torch.device | str = "cpu", convert: Convert | None = None
+    path: Path,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    convert: Convert | None = None,
+    adapter: LoRAAdapter | None = None,
 ) -> Decoder:
     """Loads a decoder, ready for inference.
 
@@ -34,9 +39,11 @@ def load_model(
         dtype: of the weights in memory, whatever it is on disk.
         device: where the weights go.
         convert: quantizes or packs the weights of matrix products; None leaves them as they are.
+        adapter: merged into the weights, before these are rounded to `dtype` and converted.
 
     Raises:
-        UnsupportedModelError: for an architecture, an option or a quantization that minillm doesn't implement.
+        UnsupportedModelError: for an architecture, an option or a quantization that minillm doesn't implement, or an
+            adapter for another model.
         WeightsError: for files that are missing, damaged or don't fit the configuration.
     """
     if path.is_dir() and not (path / "config.json").exists():
@@ -49,12 +56,14 @@ def load_model(
     else:
         config = ModelConfig.from_hf(read_json(path / "config.json"))
         weights = safetensors_weights(path)
+    if adapter is not None:
+        adapter.check(config)
     try:
         with torch.device("meta"):
             model = Decoder(config)
     except RuntimeError as error:  # more numbers than PyTorch can count
         raise WeightsError(f"{path.name} describes a model of an impossible size ({config}).") from error
-    _fill(model, weights, dtype, device, convert, source=path)
+    _fill(model, weights, dtype, device, convert, adapter, source=path)
     model.rotary.to(device)
     return model.eval().requires_grad_(False)
 
@@ -140,6 +149,7 @@ def _fill(
     dtype: torch.dtype,
     device: torch.device | str,
     convert: Convert | None,
+    adapter: LoRAAdapter | None,
     source: Path,
 ) -> None:
     """Puts the weights in the place of the model's meta tensors, and checks that each was there and fitted."""
@@ -162,6 +172,8 @@ def _fill(
             )
         module_name, _, parameter = name.rpartition(".")
         module = model.get_submodule(module_name)
+        if adapter is not None and parameter == "weight":
+            tensor = adapter.merge(module_name, tensor)
         setattr(module, parameter, nn.Parameter(tensor.to(device, dtype), requires_grad=False))
         filled.add(name)
         if isinstance(module, Linear):

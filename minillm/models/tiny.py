@@ -6,6 +6,7 @@ import torch
 
 from minillm.models.config import ModelConfig
 from minillm.models.decoder import Decoder
+from minillm.models.lora import LoRAAdapter
 
 TINY_RANDOM = "tiny-random"
 
@@ -32,8 +33,12 @@ def random_model(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    adapter: LoRAAdapter | None = None,
 ) -> Decoder:
-    """A decoder with normally distributed weights; the same seed gives the same weights on every machine."""
+    """A decoder with normally distributed weights; the same seed gives the same weights on every machine.
+
+    An adapter is merged into the weights before they are rounded to `dtype`.
+    """
     model = Decoder(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -45,7 +50,9 @@ def random_model(
             else:
                 # Wide enough that tokens differ clearly in their logits, so that greedy decoding has no ties.
                 parameter.normal_(std=1.0 / parameter.shape[-1] ** 0.5, generator=generator)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
+        if adapter is not None:
+            parameter.data = adapter.merge(name.removesuffix(".weight"), parameter.data)
         # Not `model.to(dtype)`: it would round RoPE's table as well.
         parameter.data = parameter.data.to(dtype)
     return model.to(device).fuse().eval().requires_grad_(False)
