@@ -1,0 +1,209 @@
+"""Texts to put under one of several labels: sentiment first of all, then topic, intent, urgency, spam and language."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+
+from minillm.training.data.labels import TASKS, Task
+from minillm.training.data.opinions import GENERAL, OPINIONS
+from minillm.training.example import Example
+
+SENTIMENT_KEYS = ["sentiment"] * 6 + ["label", "polarity", "opinion", "mood", "class", "tone"]
+SYSTEMS = [
+    "You classify texts.",
+    "You are a careful annotator. Answer only with what is asked for.",
+    "Answer with the label and nothing else, unless JSON is asked for.",
+    "You sort messages from customers.",
+    "You are a helpful assistant.",
+]
+REASONS = ["reason", "why", "explanation", "evidence", "quote"]
+
+
+def sentence(words: str) -> str:
+    """The clause as a sentence of its own: a capital letter and an end."""
+    return words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")
+
+
+def review(rng: random.Random, mood: str) -> tuple[str, str]:
+    """A review whose opinion is "positive", "negative", "neutral" or "mixed", and the clause that shows it most."""
+    thing = rng.choice(list(OPINIONS))
+    clauses = OPINIONS[thing]
+    good, bad, plain = (rng.sample(clauses[kind], len(clauses[kind])) for kind in ("positive", "negative", "neutral"))
+    if mood == "neutral":
+        parts = rng.sample(plain, rng.randint(1, 2))
+        if rng.random() < 0.5:
+            parts.append(rng.choice(GENERAL["neutral"]))
+        return " ".join(map(sentence, parts)), parts[0]
+    if mood == "mixed":
+        first, second = (good[0], bad[0]) if rng.random() < 0.5 else (bad[0], good[0])
+        joined = rng.choice([f"{first}, but {second}", f"On the one hand {first}, on the other hand {second}"])
+        return sentence(joined), first
+    own, other = (good, bad) if mood == "positive" else (bad, good)
+    general = rng.choice(GENERAL[mood])
+    shape = rng.random()
+    if shape < 0.12:
+        parts = [general]
+        key = general
+    elif shape < 0.34:
+        parts, key = [own[0]], own[0]
+    elif shape < 0.56:
+        parts, key = [own[0], own[1]], own[0]
+    elif shape < 0.72:
+        parts, key = rng.choice([[own[0], general], [general, own[0]], [own[0], own[1], general]]), own[0]
+    elif shape < 0.88:
+        contrast = rng.choice(
+            [
+                f"{other[0]}, but {own[0]}",
+                f"Even though {other[0]}, {own[0]}",
+                f"It's true that {other[0]}. Still, {own[0]}",
+                f"People say that {other[0]}. For me it was quite different: {own[0]}",
+                f"{other[0]}. All the same, {own[0]}",
+            ]
+        )
+        parts, key = [contrast, general], own[0]
+    else:
+        parts, key = [plain[0], own[0]], own[0]
+        if rng.random() < 0.5:
+            parts.append(own[1])
+    if len(parts) > 1 and rng.random() < 0.2:
+        parts.insert(rng.randrange(len(parts)), plain[1])
+    text = " ".join(map(sentence, parts))
+    if rng.random() < 0.35:
+        opening = [f"About the {thing}: ", f"{thing.capitalize()}. ", f"My {thing} story. ", f"Re: {thing} - "]
+        text = rng.choice(opening) + text
+    return _styled(rng, text), key
+
+
+def _styled(rng: random.Random, text: str) -> str:
+    chance = rng.random()
+    if chance < 0.1:
+        return text.lower()
+    if chance < 0.2:
+        return text[:-1] + rng.choice(["!", "!!", "..."])
+    return text
+
+
+def _sentiment(rng: random.Random) -> Example:
+    labels = rng.choice(
+        [
+            ["positive", "negative"],
+            ["positive", "negative"],
+            ["positive", "negative", "neutral"],
+            ["positive", "negative", "neutral"],
+            ["positive", "negative", "neutral"],
+            ["positive", "negative", "mixed"],
+            ["positive", "negative", "neutral", "mixed"],
+        ]
+    )
+    weights = {"positive": 4, "negative": 4, "neutral": 2, "mixed": 1}
+    mood = rng.choices(labels, [weights[label] for label in labels])[0]
+    text, key = review(rng, mood)
+    names = {label: label for label in labels}
+    chance = rng.random()
+    if chance < 0.1:
+        names = {label: label.upper() for label in labels}
+    elif chance < 0.16:
+        names = {label: label.capitalize() for label in labels}
+    elif chance < 0.22:
+        names = {"positive": "good", "negative": "bad", "neutral": "neither", "mixed": "both"}
+    elif chance < 0.26:
+        names = {"positive": "happy", "negative": "unhappy", "neutral": "neutral", "mixed": "torn"}
+    shown = [names[label] for label in labels]
+    field = rng.choice(SENTIMENT_KEYS)
+    asks = [
+        "Classify the sentiment of this review.",
+        "What is the sentiment of the text?",
+        "Is this opinion {or_list}?",
+        "Decide how the writer feels.",
+        "Sentiment analysis.",
+        "Read the review and give its sentiment.",
+        "Label the following comment by its sentiment.",
+        "How does the customer judge what they got?",
+    ]
+    return _ask(rng, text, rng.choice(asks), shown, names[mood], field, key)
+
+
+def _ask(
+    rng: random.Random, text: str, question: str, labels: Sequence[str], answer: str, field: str, key: str
+) -> Example:
+    """Puts a text and a question in one of many forms; half of the answers are JSON."""
+    shown = rng.sample(list(labels), len(labels))
+    or_list = ", ".join(shown[:-1]) + " or " + shown[-1]
+    question = question.replace("{or_list}", or_list)
+    written = rng.choice(
+        [
+            f"Labels: {', '.join(shown)}.",
+            f"Choose one of: {' | '.join(shown)}.",
+            f"Answer with {or_list}.",
+            f"Possible answers: {json.dumps(shown, ensure_ascii=False)}",
+            "Options:\n" + "\n".join(f"- {label}" for label in shown),
+        ]
+    )
+    if rng.random() < 0.5:
+        fields: dict[str, str] = {field: answer}
+        extra = rng.choice(REASONS) if rng.random() < 0.25 and key.lower() in text.lower() else None
+        if extra:
+            start = text.lower().index(key.lower())
+            quoted = text[start : start + len(key)]
+            fields = {extra: quoted, field: answer} if rng.random() < 0.5 else {field: answer, extra: quoted}
+        names = " and ".join(f'"{name}"' for name in fields)
+        properties = {name: {"enum": shown} if name == field else {"type": "string"} for name in fields}
+        note = f' Quote the deciding words of the text in "{extra}".' if extra else ""
+        form = rng.choice(
+            [
+                f"Reply as JSON with {names}.",
+                f"Give a JSON object with the field{'s' if extra else ''} {names}.",
+                "Return JSON: " + json.dumps(dict.fromkeys(fields, "...")),
+                "JSON Schema of the answer: " + json.dumps({"type": "object", "properties": properties}),
+                f"Output only JSON, keys: {', '.join(fields)}.",
+            ]
+        )
+        output, form = json.dumps(fields, ensure_ascii=False), form + note
+    else:
+        form = rng.choice(
+            ["Answer with one label only.", "One label, nothing else.", "Reply with the label.", "Just the label.", ""]
+        )
+        output = answer
+    body = rng.choice([f'"{text}"', f"Text: {text}", f"Review: {text}" if "entiment" in question else text])
+    body = rng.choice([body, f"<text>\n{text}\n</text>", f"###\n{text}\n###", body])
+    order = [f"{question} {written} {form}".strip(), body]
+    if rng.random() < 0.3:
+        order.reverse()
+    messages = [{"role": "user", "content": "\n\n".join(order)}]
+    chance = rng.random()
+    if chance < 0.2:
+        messages.insert(0, {"role": "system", "content": rng.choice(SYSTEMS)})
+    elif chance < 0.4:
+        system = f"{question} {written} {form}".strip()
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    return Example("classification", [*messages, {"role": "assistant", "content": output}])
+
+
+def _other(rng: random.Random, task: Task) -> Example:
+    count = rng.randint(2, min(6, len(task.texts)))
+    labels = rng.sample(list(task.texts), count)
+    label = rng.choice(labels)
+    text = rng.choice(task.texts[label])
+    key = text
+    if rng.random() < 0.5 and task.fillers:
+        filler = rng.choice(task.fillers)
+        text = f"{filler} {text}" if rng.random() < 0.5 else f"{text} {filler}"
+    names = {name: name for name in labels}
+    if rng.random() < 0.2:
+        names = {name: name.upper().replace(" ", "_") for name in labels}
+    elif rng.random() < 0.2:
+        names = {name: name.replace(" ", "_") for name in labels}
+    question = rng.choice(task.questions)
+    return _ask(rng, text, question, [names[name] for name in labels], names[label], rng.choice(task.fields), key)
+
+
+def classification_examples(seed: int) -> Iterator[Example]:
+    """Endless examples of classification; over half are about sentiment, and half of the answers are JSON."""
+    rng = random.Random(seed)
+    while True:
+        if rng.random() < 0.55:
+            yield _sentiment(rng)
+        else:
+            yield _other(rng, rng.choice(TASKS))

@@ -1,0 +1,228 @@
+"""Texts of many kinds, and the JSON object that holds some of what they say."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from minillm.training.data import form_words as words
+from minillm.training.data.records import FILLERS, KINDS
+from minillm.training.example import Example
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What a kind of text can say.
+
+    Attributes:
+        names: names that a field for it may have.
+        type: how values are made: a pool of `form_words`, or "int LOW HIGH", "enum a,b", "list POOL", "bool".
+        description: in words, for the prompt.
+        sentences: templates with {v}; for a boolean those that say yes.
+        denials: for a boolean, those that say no.
+    """
+
+    names: tuple[str, ...]
+    type: str
+    description: str
+    sentences: tuple[str, ...]
+    denials: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the object to fill: its name, its JSON Schema, what it means and its value."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+    value: Any
+
+
+def _attribute(line: str) -> Attribute:
+    names, kind, description, templates = line.split("|")
+    yes, _, no = templates.partition(" // ")
+    return Attribute(
+        tuple(names.split(",")), kind, description, tuple(yes.split(" / ")), tuple(no.split(" / ")) if no else ()
+    )
+
+
+def _kinds() -> dict[str, list[Attribute]]:
+    kinds: dict[str, list[Attribute]] = {}
+    for line in KINDS.strip().splitlines():
+        if line.startswith("# "):
+            kinds[line[2:]] = current = []
+        else:
+            current.append(_attribute(line))
+    return kinds
+
+
+_POOLS: dict[str, Callable[[random.Random], str]] = {
+    "person": words.person,
+    "town": words.town,
+    "company": words.company,
+    "address": words.address,
+    "code": words.code,
+    "thing": words.thing,
+    "email": words.email,
+    "phone": words.phone,
+    "time": words.clock,
+    "version": lambda rng: f"{rng.randint(0, 9)}.{rng.randint(0, 20)}.{rng.randint(0, 9)}",
+    "language": lambda rng: rng.choice("English German French Spanish Polish Arabic Hindi Dutch Greek Turkish".split()),
+}
+BY_KIND = _kinds()
+
+
+def _date(rng: random.Random, iso: bool) -> tuple[str, str]:
+    year, month, day = rng.randint(2019, 2031), rng.randint(1, 12), rng.randint(1, 28)
+    written = rng.choice(
+        [
+            f"{day} {words.MONTHS[month - 1]} {year}",
+            f"{words.MONTHS[month - 1]} {day}, {year}",
+            f"{year}-{month:02}-{day:02}",
+            f"{day} {words.MONTHS[month - 1][:3]} {year}",
+        ]
+    )
+    return written, f"{year}-{month:02}-{day:02}" if iso else written
+
+
+def _fill(rng: random.Random, attribute: Attribute) -> tuple[str, dict[str, Any], str, Any]:
+    """A sentence that tells the attribute, the schema and description of its field, and the field's value."""
+    kind, _, rest = attribute.type.partition(" ")
+    description, schema = attribute.description, {"type": "string"}
+    template = rng.choice(attribute.sentences)
+    value: Any
+    if kind == "bool":
+        value = rng.random() < 0.5
+        return rng.choice(attribute.sentences if value else attribute.denials), {"type": "boolean"}, description, value
+    if kind == "int":
+        low, high = map(int, rest.split())
+        value = rng.randint(low, high)
+        shown, schema = f"{value:,}" if value > 9999 and rng.random() < 0.2 else str(value), {"type": "integer"}
+    elif kind in ("number", "money"):
+        low, high = map(int, rest.split()) if rest else (1, rng.choice([20, 300, 2000]))
+        value = round(rng.uniform(low, high), 1 if kind == "number" else 2)
+        shown, schema = (f"{value:.2f}" if kind == "money" else str(value)), {"type": "number"}
+    elif kind == "enum":
+        choices = rest.split(",")
+        shown = value = rng.choice(choices)
+        schema = {"type": "string", "enum": choices} if rng.random() < 0.6 else schema
+    elif kind == "date":
+        iso = rng.random() < 0.4
+        shown, value = _date(rng, iso)
+        description += " (YYYY-MM-DD)" if iso else rng.choice([", as written", ""])
+        schema = {"type": "string", "format": "date"} if iso else schema
+    elif kind == "list":
+        pool = _POOLS[rest]
+        value = list(dict.fromkeys(pool(rng) for _ in range(rng.randint(1, 4))))
+        shown = ", ".join(value[:-1]) + rng.choice([" and ", ", "]) + value[-1] if len(value) > 1 else value[0]
+        schema = {"type": "array", "items": {"type": "string"}}
+    else:
+        shown = value = _POOLS[kind](rng)
+    return template.replace("{v}", shown), schema, description, value
+
+
+def _ask(rng: random.Random, kind: str, fields: list[Field], nullable: bool) -> str:
+    """Names the fields in one of many ways."""
+    names = [field.name for field in fields]
+    style = rng.randrange(6)
+    missing = rng.choice([" Use null for what the text doesn't say.", " Missing values are null."]) if nullable else ""
+    hints = "".join(f" {f.name}: {f.description}." for f in fields if f.schema.get("format") == "date")
+    if style == 0:
+        properties = {field.name: field.schema for field in fields}
+        schema = {"type": "object", "properties": properties, "required": names}
+        return (
+            rng.choice(["Fill this JSON Schema", "Extract JSON that follows this schema"])
+            + f": {json.dumps(schema)}"
+            + missing
+        )
+    if style == 1:
+        lines = "\n".join(f"- {field.name} ({_type(field)}): {field.description}" for field in fields)
+        return f"Extract these fields from the {kind} as JSON:\n{lines}\n{missing}".strip()
+    if style == 2:
+        listed = ", ".join(f'"{name}"' for name in names)
+        return f"Give a JSON object with {listed}.{hints}{missing}"
+    if style == 3:
+        template = json.dumps({field.name: f"<{_type(field)}>" for field in fields})
+        return f"Complete this object from the text: {template}{hints}{missing}"
+    if style == 4:
+        listed = "; ".join(f"{field.description} as {field.name}" for field in fields)
+        return f"From the text, take {listed}. Answer with JSON only.{missing}"
+    return f"Extract {', '.join(names)} from this {kind}. Return JSON.{hints}{missing}"
+
+
+def _type(field: Field) -> str:
+    if "enum" in field.schema:
+        return " | ".join(str(choice) for choice in field.schema["enum"] if choice is not None)
+    kind = field.schema["type"]
+    if isinstance(kind, list):
+        kind = kind[0]
+    return "list of strings" if kind == "array" else str(kind)
+
+
+def _example(rng: random.Random) -> Example:
+    kind = rng.choice(list(BY_KIND))
+    attributes = rng.sample(BY_KIND[kind], len(BY_KIND[kind]))
+    told = attributes[: rng.randint(2, len(attributes))]
+    asked = rng.sample(told, rng.randint(1, len(told)))
+    nullable = rng.random() < 0.35
+    sentences: list[str] = []
+    fields: list[Field] = []
+    for attribute in told:
+        sentence, schema, description, value = _fill(rng, attribute)
+        sentences.append(sentence)
+        if attribute in asked:
+            fields.append(Field(rng.choice(attribute.names), schema, description, value))
+    untold = [attribute for attribute in attributes if attribute not in told]
+    if nullable:
+        for attribute in untold[: rng.randint(0, 2)]:
+            _, schema, description, _ = _fill(rng, attribute)
+            fields.append(Field(rng.choice(attribute.names), schema, description, None))
+        fields = [Field(f.name, _or_null(f.schema), f.description, f.value) for f in fields]
+    unique = {field.name: field for field in fields}
+    fields = rng.sample(list(unique.values()), len(unique))
+    sentences += rng.sample(FILLERS, rng.randint(0, 3))
+    rng.shuffle(sentences)
+    text = rng.choice([" ", " ", "\n"]).join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+    values = {field.name: field.value for field in fields}
+    ask = _ask(rng, kind, fields, nullable)
+    if rng.random() < 0.12 and len(fields) > 1:
+        outer = rng.choice(["data", "record", "details", "result", kind.replace(" ", "_")])
+        ask += f' Put the object into the field "{outer}": {{"{outer}": {{...}}}}.'
+        values = {outer: values}
+    return Example("extraction", [*_messages(rng, ask, text), _answer(values)])
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if schema["type"] == "array":
+        return {**schema, "type": ["array", "null"]}
+    nullable = {**schema, "type": [schema["type"], "null"]}
+    return {**nullable, "enum": [*schema["enum"], None]} if "enum" in schema else nullable
+
+
+def _answer(values: dict[str, Any]) -> dict[str, str]:
+    return {"role": "assistant", "content": json.dumps(values, ensure_ascii=False)}
+
+
+def _messages(rng: random.Random, ask: str, text: str) -> list[dict[str, str]]:
+    body = rng.choice([text, f"Text: {text}", f'"""\n{text}\n"""', f"<text>\n{text}\n</text>"])
+    if rng.random() < 0.25:
+        return [{"role": "system", "content": ask}, {"role": "user", "content": body}]
+    parts = [ask, body]
+    if rng.random() < 0.35:
+        parts.reverse()
+    messages = [{"role": "user", "content": "\n\n".join(parts)}]
+    if rng.random() < 0.25:
+        system = rng.choice(["You extract data.", "You answer only with JSON.", "You read texts and fill in forms."])
+        messages.insert(0, {"role": "system", "content": system})
+    return messages
+
+
+def extraction_examples(seed: int) -> Iterator[Example]:
+    """Endless examples of extraction: the answer is JSON with the asked fields in the order of the prompt."""
+    rng = random.Random(seed)
+    while True:
+        yield _example(rng)

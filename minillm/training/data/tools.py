@@ -1,0 +1,417 @@
+"""Conversations with tools: which one to call, with which arguments, what to say of its result, and when to call none."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from minillm.training.data import tools_chat as chat
+from minillm.training.data.tools_catalogue import CATALOGUE, OBJECTS, OBJECTS_PAIRED, VERBS
+from minillm.training.data.tools_values import code, draw, person, schema_of
+from minillm.training.example import Example
+
+
+@dataclass(frozen=True)
+class Template:
+    """A tool before it has its style: `words` of its name, `parameters` as (name, kind, is required)."""
+
+    domain: str
+    words: str
+    descriptions: tuple[str, ...]
+    parameters: tuple[tuple[str, str, bool], ...]
+    requests: tuple[str, ...]
+    result: tuple[tuple[str, str], ...] = ()
+    object: str = ""
+    done: str = ""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an example writes names of tools and parameters."""
+
+    case: str
+    prefix: bool
+    described: bool
+    nested: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request in words, and the arguments that it gives."""
+
+    text: str
+    arguments: dict[str, Any]
+
+
+def _parse(line: str) -> Template:
+    domain, words, descriptions, parameters, requests, *result = line.split("|")
+    fields = tuple((name, kind) for name, kind in (part.split("=") for part in result[0].split(","))) if result else ()
+    return Template(domain, words, tuple(descriptions.split("~")), _parameters(parameters), _split(requests), fields)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split("~"))
+
+
+def _parameters(text: str) -> tuple[tuple[str, str, bool], ...]:
+    pairs = (part.rstrip("?").split(":") + [part] for part in text.split())
+    return tuple((name, kind, not part.endswith("?")) for name, kind, part in pairs)
+
+
+def _compose(verb: str, thing: str) -> Template:
+    """A tool made of a verb and an object, such as archive and invoice."""
+    descriptions, parameters, requests, done = VERBS[verb]
+    many = f"{thing[:-1]}ies" if thing.endswith("y") and thing[-2] not in "aeou" else f"{thing}s"
+    many = f"{thing}es" if thing.endswith("ch") else many
+
+    def fill(text: str) -> str:
+        text = text.replace("{{o_id}}", "{" + thing.replace(" ", "_") + "_id}").replace("{{", "{").replace("}}", "}")
+        text = text.replace("{os}", many).replace("{O}", thing.capitalize()).replace("{o}", thing)
+        return re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", text)
+
+    parts = _parameters(parameters.replace("{o}", thing.replace(" ", "_")))
+    name = f"{verb} {many if verb in ('list', 'count', 'search') else thing}"
+    return Template(thing, name, _split(fill(descriptions)), parts, _split(fill(requests)), (), thing, done)
+
+
+FIXED = tuple(_parse(line) for line in CATALOGUE.splitlines())
+THINGS = (*OBJECTS, *OBJECTS_PAIRED)
+
+
+def _fill(template: Template, random: Random) -> Request:
+    """Draws a request; optional parts in [] come in half of the cases, and so do their arguments."""
+    text = random.choice(template.requests)
+    text = re.sub(r"\[([^]]*)\]", lambda part: part[1] if random.random() < 0.5 else "", text)
+    text = _polite(text, random)
+    if random.random() < 0.12:
+        text = _with_typo(text, random)
+    arguments: dict[str, Any] = {}
+    for name, kind, _ in template.parameters:
+        if "{" + name + "}" in text:
+            shown, value = draw(kind, random)
+            while value in arguments.values():
+                shown, value = draw(kind, random)
+            text, arguments[name] = text.replace("{" + name + "}", shown), value
+    return Request(text, arguments)
+
+
+def _polite(text: str, random: Random) -> str:
+    """Sometimes turns an order, which begins with a verb, into a question or a wish."""
+    if text.split()[0] not in chat.ORDERS or random.random() < 0.6 or "please" in text.lower():
+        return text
+    begin, end = random.choice(chat.WISHES)
+    return begin + text[0].lower() + text[1:].rstrip(".!") + end
+
+
+def _with_typo(text: str, random: Random) -> str:
+    """Swaps two letters of a word that isn't an argument's place."""
+    words = [match for match in re.finditer(r"(?<![{\w])[a-z]{5,}(?![}\w])", text)]
+    if not words:
+        return text
+    place = random.choice(words).start() + random.randrange(1, 3)
+    return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+
+
+def _camel(words: str) -> str:
+    first, *rest = re.split(r"[ _]", words)
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _name(template: Template, style: Style) -> str:
+    domain = template.domain.replace(" ", "_")
+    match style.case:
+        case "camel":
+            return _camel(f"{domain} {template.words}" if style.prefix else template.words)
+        case "dotted":
+            return f"{domain}.{template.words.replace(' ', '_')}"
+        case "kebab":
+            return template.words.replace(" ", "-")
+    name = template.words.replace(" ", "_")
+    return f"{domain}_{name}" if style.prefix else name
+
+
+def _key(name: str, style: Style) -> str:
+    return _camel(name) if style.case == "camel" else name
+
+
+class _Conversation:
+    """One example in the making: its tools, and the turns so far."""
+
+    def __init__(
+        self, random: Random, wanted: list[Template], *, without: bool = False, size: int | None = None
+    ) -> None:
+        self.random = random
+        size = size or random.choice((1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 6, 6, 7, 7, 8))
+        self.style = Style(
+            random.choice(("snake", "snake", "snake", "camel", "dotted", "kebab")),
+            random.random() < 0.2,
+            random.random() < (0.25 if size < 4 else 0.0),
+            random.random() < 0.12,
+        )
+        chosen = [] if without else list(dict.fromkeys(wanted))
+        taken = {_family(template) for template in wanted}
+        while len(chosen) < size:
+            near = random.random() < 0.45
+            other = _near(random.choice(wanted), random) if near and wanted else _any(random)
+            if size > 3 and len(other.parameters) > (1 if size > 5 else 2):
+                continue
+            alike = without and any(not item.object and item.domain == other.domain for item in wanted)
+            if _family(other) not in taken and not (alike and other.domain in ALIKE):
+                taken.add(_family(other))
+                chosen.append(other)
+        random.shuffle(chosen)
+        self.templates = chosen
+        self.tools = [self._definition(template) for template in chosen]
+        self.messages: list[dict[str, Any]] = []
+
+    def _definition(self, template: Template) -> dict[str, Any]:
+        parameters = self._schema(template.parameters)
+        if self._is_nested(template):
+            outer, inner = template.parameters[:1], template.parameters[1:]
+            parameters = self._schema(outer)
+            parameters["properties"]["details"] = self._schema(inner)
+            if any(needed for *_, needed in inner):
+                parameters["required"] = [*parameters.get("required", []), "details"]
+        description = (
+            min(template.descriptions, key=len)
+            if len(self.templates) > 5
+            else self.random.choice(template.descriptions)
+        )
+        function = {"name": _name(template, self.style), "description": description, "parameters": parameters}
+        return {"type": "function", "function": function}
+
+    def _is_nested(self, template: Template) -> bool:
+        return self.style.nested and len(template.parameters) > 1
+
+    def _schema(self, parameters: Sequence[tuple[str, str, bool]]) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        for name, kind, _ in parameters:
+            described = {"description": f"The {name.replace('_', ' ')}."} if self.style.described else {}
+            properties[_key(name, self.style)] = schema_of(kind) | described
+        required = [_key(name, self.style) for name, _, needed in parameters if needed]
+        return {"type": "object", "properties": properties} | ({"required": required} if required else {})
+
+    def _named(self, template: Template, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments under the keys of the definition."""
+        named = {_key(key, self.style): value for key, value in arguments.items()}
+        if not self._is_nested(template):
+            return named
+        first = _key(template.parameters[0][0], self.style)
+        outer = {key: value for key, value in named.items() if key == first}
+        inner = {key: value for key, value in named.items() if key != first}
+        return outer | ({"details": inner} if inner else {})
+
+    def user(self, text: str) -> None:
+        self.messages.append({"role": "user", "content": text})
+
+    def say(self, text: str) -> None:
+        self.messages.append({"role": "assistant", "content": text})
+
+    def call(self, *calls: tuple[Template, dict[str, Any]]) -> None:
+        made = []
+        for template, arguments in calls:
+            named = self._named(template, arguments)
+            function = {"name": _name(template, self.style), "arguments": json.dumps(named, ensure_ascii=False)}
+            made.append({"id": f"call_{self.random.getrandbits(32):08x}", "type": "function", "function": function})
+        self.messages.append({"role": "assistant", "content": "", "tool_calls": made})
+
+    def result(self, content: Any) -> None:
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+        call = self.messages[-1]["tool_calls"][0]
+        self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
+
+    def example(self) -> Example:
+        system = self.random.choice(chat.SYSTEMS) if self.random.random() < 0.5 else ""
+        if self.random.random() < 0.22:
+            return Example("tools", chat.in_hermes_style(self.messages, self.tools, system, self.random))
+        first = [{"role": "system", "content": system}] if system else []
+        return Example("tools", [*first, *self.messages], self.tools)
+
+
+def _family(template: Template) -> str:
+    """Tools of one family would fit the same requests."""
+    word = template.words.split()[0]
+    if not template.object:
+        return template.words
+    group = {"archive": "close", "list": "find", "search": "find", "cancel": "delete"}.get(word, word)
+    return f"{group} {template.object}"
+
+
+def _any(random: Random) -> Template:
+    if random.random() < 0.45:
+        return random.choice(FIXED)
+    return _compose(random.choice(list(VERBS)), random.choice(THINGS))
+
+
+def _near(template: Template, random: Random) -> Template:
+    """Another tool for the same things, or for the same verb."""
+    if not template.object:
+        return random.choice([other for other in FIXED if other.domain == template.domain] + [random.choice(FIXED)])
+    if random.random() < 0.6:
+        return _compose(random.choice(list(VERBS)), template.object)
+    return _compose(template.words.split()[0], random.choice(THINGS))
+
+
+def _chatter(text: str, random: Random) -> str:
+    draw_ = random.random()
+    if draw_ < 0.2:
+        before = random.choice(chat.BEFORE)
+        return before + (text[0].lower() + text[1:] if before.endswith((", ", ": ")) else text)
+    if draw_ < 0.3:
+        return text + random.choice(chat.AFTER)
+    return text[0].lower() + text[1:].rstrip(".") if draw_ < 0.4 else text
+
+
+def _single(random: Random) -> Example:
+    template = _any(random)
+    request = _fill(template, random)
+    talk = _Conversation(random, [template])
+    talk.user(_chatter(request.text, random))
+    talk.call((template, request.arguments))
+    return talk.example()
+
+
+def _none_fits(random: Random) -> Example:
+    template = _any(random)
+    talk = _Conversation(random, [template], without=True)
+    if random.random() < 0.5:
+        talk.user(_chatter(_fill(template, random).text, random))
+        talk.say(random.choice(chat.NO_TOOL))
+    else:
+        question, answer = chat.small_talk(random)
+        talk.user(question)
+        talk.say(answer)
+    return talk.example()
+
+
+def _several(random: Random) -> Example:
+    first = _any(random)
+    same = random.random() < 0.4
+    second = first if same else _any(random)
+    while not same and _family(second) == _family(first):
+        second = _any(random)
+    requests = [_fill(template, random) for template in (first, second)]
+    talk = _Conversation(random, [first, second], size=random.randrange(2, 9))
+    joint = random.choice((" And: ", " Also: ", "\n", " Then another thing: ", " "))
+    talk.user(joint.join(request.text for request in requests))
+    talk.call(*((template, request.arguments) for template, request in zip((first, second), requests, strict=True)))
+    return talk.example()
+
+
+def _with_result(random: Random, *, injected: bool = False, failed: bool = False) -> Example:
+    if random.random() < 0.4 and not failed:
+        template = random.choice([template for template in FIXED if template.result])
+        request = _fill(template, random)
+        ((field, kind),) = template.result
+        value = draw(kind, random)[1]
+        about = field.replace("_", " ")
+        result: Any = {**request.arguments, field: value} if injected or random.random() < 0.6 else f"{field}: {value}"
+        said = random.choice(
+            (f"The {about} is {value}.", f"It's {value} ({about}).", f"{about.capitalize()}: {value}.")
+        )
+    else:
+        template, request, result, said = _on_object(random)
+    if failed:
+        error = random.choice(chat.ERRORS)
+        result = random.choice(({"error": error}, f"Error: {error}", {"status": "failed", "message": error}))
+        said = random.choice(("That didn't work: {}.", "I couldn't do that: {}.", "It failed: {}.")).format(error)
+    if injected and isinstance(result, dict):
+        result = {**result, random.choice(("note", "comment", "text")): random.choice(chat.INJECTIONS)}
+    talk = _Conversation(random, [template])
+    talk.user(_chatter(request.text, random))
+    talk.call((template, request.arguments))
+    talk.result(result)
+    talk.say(said)
+    return talk.example()
+
+
+def _on_object(random: Random) -> tuple[Template, Request, Any, str]:
+    """A composed tool with a result and what is to be said of it."""
+    thing = random.choice(THINGS)
+    if random.random() < 0.5:
+        verb = random.choice([verb for verb in VERBS if VERBS[verb][3] and verb != "create"])
+        template = _compose(verb, thing)
+        request = _fill(template, random)
+        number = next(iter(request.arguments.values()))
+        said = f"{thing.capitalize()} {number} {template.done}."
+        return template, request, random.choice(({"ok": True, "id": number}, "done", {"status": "success"})), said
+    template, number = _compose("get", thing), code(random)
+    fields = {"owner": person(random), "date": draw("date", random)[1], "amount": draw("amount", random)[1]}
+    fields |= {"status": draw("status", random)[1], "title": draw("title", random)[1], "city": draw("city", random)[1]}
+    shown = dict(random.sample(list(fields.items()), random.randrange(2, 5)))
+    asked = random.choice(list(shown))
+    question = random.choice(("What is the {} of {} {}?", "Tell me the {} of {} {}.", "I need the {} of {} {}."))
+    said = random.choice(("The {a} of {o} {n} is {v}.", "{o} {n}: {a} {v}.", "It's {v}.")).format(
+        a=asked, o=thing, n=number, v=shown[asked]
+    )
+    request = Request(question.format(asked, thing, number), {template.parameters[0][0]: number})
+    result: Any = {"id": number, **shown}
+    if random.random() < 0.15:
+        result = "\n".join(f"{key}: {value}" for key, value in result.items())
+    return template, request, result, said[0].upper() + said[1:]
+
+
+def _chain(random: Random) -> Example:
+    """Finds the number of a thing first, then does something with it."""
+    thing, who, number = random.choice(THINGS), person(random), code(random)
+    verb = random.choice("cancel delete archive approve print close lock".split())
+    search, act = _compose("search", thing), _compose(verb, thing)
+    talk = _Conversation(random, [search, act], size=random.randrange(2, 9))
+    wish = ("Find the {o} of {w} and {v} it.", "{V} the {o} of {w}.", "Please {v} {w}'s {o}; I don't know its number.")
+    talk.user(random.choice(wish).format(o=thing, w=who, v=verb, V=verb.capitalize()))
+    talk.call((search, {"customer": who}))
+    key = act.parameters[0][0]
+    talk.result([{random.choice((key, "id")): number, "title": draw("title", random)[1]}])
+    talk.call((act, {key: number}))
+    talk.result(random.choice(({"ok": True}, "done", {"status": "success", "id": number})))
+    talk.say(f"{thing.capitalize()} {number} of {who} {act.done}.")
+    return talk.example()
+
+
+def _missing(random: Random) -> Example:
+    """Asks for the number that a request leaves out."""
+    thing = random.choice(THINGS)
+    verb = random.choice("cancel delete archive approve print close lock".split())
+    template = _compose(verb, thing)
+    article = "an" if thing[0] in "aeio" else "a"
+    talk = _Conversation(random, [template])
+    asks = (
+        f"Please {verb} {article} {thing} for me.",
+        f"Can you {verb} {article} {thing}?",
+        f"I want to {verb} {article} {thing}.",
+    )
+    talk.user(random.choice(asks))
+    talk.say(random.choice((f"Which {thing}? Please tell me its number.", f"What is the number of the {thing}?")))
+    return talk.example()
+
+
+ALIKE = {"weather", "currency", "maps", "calendar", "notes", "mail", "messages", "home", "code"}
+"""Domains whose tools stand in for each other, so that none of them is there when none is to fit."""
+
+CASES = {
+    "single": 0.47, "none": 0.2, "several": 0.08, "result": 0.10, "failed": 0.04, "chain": 0.07, "missing": 0.02,
+    "injected": 0.02,
+}  # fmt: skip
+
+
+def tool_examples(seed: int) -> Iterator[Example]:
+    """Conversations with tools without end; the same ones for the same seed."""
+    random = Random(seed)
+    while True:
+        match random.choices(list(CASES), list(CASES.values()))[0]:
+            case "single":
+                yield _single(random)
+            case "none":
+                yield _none_fits(random)
+            case "several":
+                yield _several(random)
+            case "chain":
+                yield _chain(random)
+            case "missing":
+                yield _missing(random)
+            case case:
+                yield _with_result(random, injected=case == "injected", failed=case == "failed")
