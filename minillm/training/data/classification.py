@@ -62,7 +62,7 @@ def review(rng: random.Random, mood: str) -> tuple[str, str]:
                 f"{other[0]}. All the same, {own[0]}",
             ]
         )
-        parts, key = [contrast, general], own[0]
+        parts, key = [contrast, general] if rng.random() < 0.5 else [contrast], own[0]
     else:
         parts, key = [plain[0], own[0]], own[0]
         if rng.random() < 0.5:
@@ -138,7 +138,7 @@ def _ask(
             f"Choose one of: {' | '.join(shown)}.",
             f"Answer with {or_list}.",
             f"Possible answers: {json.dumps(shown, ensure_ascii=False)}",
-            "Options:\n" + "\n".join(f"- {label}" for label in shown),
+            "Options:\n" + "\n".join(f"- {label}" for label in shown) + "\n",
         ]
     )
     if rng.random() < 0.5:

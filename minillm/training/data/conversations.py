@@ -1,5 +1,7 @@
 """Short conversations written by hand: wordings of what a user says, and the answer."""
 
+
+
 from __future__ import annotations
 
 _TABLE = """
@@ -86,6 +88,81 @@ What is a bug in software? / What's a bug?|A bug is a mistake in a program that 
 How do I make a strong password? / Password tips?|Use a long phrase of several random words, and a different one for each account. A password manager can remember them for you.
 How do I save energy at home? / Tips for saving energy?|Turn off devices you don't use, heat only the rooms you need, and use LED lamps. Washing at a low temperature helps too.
 What should I pack for a weekend trip? / Packing list for two days?|Pack clothes for two days, a toothbrush, your charger, and something warm. Don't forget your keys and your wallet.
+What is a hash map? / Explain dictionaries in Python.|A dictionary stores values under keys, so you can look one up quickly. In Python, `ages = {"Ann": 30}` makes one, and `ages["Ann"]` gives 30.
+How do I sort a list in Python? / Sort a list of numbers in Python|Use `sorted(items)` to get a new sorted list, or `items.sort()` to sort the list in place. Add `reverse=True` for descending order.
+How do I join strings in Python? / Combine a list of words into one string|Use `" ".join(words)`. The string before the dot is put between the words.
+What does "if __name__ == '__main__'" do? / Why do scripts check __name__?|It runs the code below it only when the file is started as a script. When the file is imported as a module, that code is skipped.
+What is a class in Python? / Explain classes.|A class describes a kind of object: the data it holds and what it can do. From one class you can create many objects, each with its own data.
+What is a compiler? / Explain compilers briefly.|A compiler translates a program from a language that people write into instructions that a machine can run.
+What is an operating system? / What does an operating system do?|An operating system manages a computer's hardware and runs its programs. Windows, macOS and Linux are well-known examples.
+What is open source? / Explain open source software.|Open source software is published with its source code, so that anyone may read, use and change it under the terms of its licence.
+What is a unit test? / Why write unit tests?|A unit test checks that a small part of a program does what it should. It helps you notice quickly when a change breaks something.
+What is encryption? / How does encryption help?|Encryption turns readable data into a form that only someone with the right key can read. It protects messages and files from strangers.
+What is the cloud? / Explain cloud computing.|The cloud means computers in a data centre that you use over the internet. You can store files or run programs there without owning the machines.
+What is a URL? / Explain what a URL is.|A URL is the address of something on the web. It tells your browser which server to ask, and for which page.
+What is JSON? / Explain JSON in a sentence.|JSON is a text format for data. It is made of objects with named fields, lists, strings, numbers, true, false and null.
+What is a regular expression? / Explain regex.|A regular expression is a pattern that describes text. With it you can search for things such as dates or e-mail addresses.
+How do I find a word in a file on Linux? / Search text in a file, Linux|Use `grep word file.txt`. It prints every line that contains the word, and `-i` makes it ignore upper and lower case.
+How do I list files in a folder on Linux? / Linux command to list files|Use `ls` to list the files, and `ls -la` to see hidden files and details too.
+How do I exit vim? / I'm stuck in vim!|Press Escape, then type `:q!` and Enter to leave without saving. Use `:wq` to save and leave.
+Why is my computer slow? / My laptop has become slow.|Too many open programs or a full disk are common causes. Close what you don't need, restart it, and check for updates.
+My wifi doesn't work. / I have no internet at home.|Restart your router first and wait two minutes. If that doesn't help, check the cables and see whether other devices can connect.
+How do I back up my files? / What's a good way to back up files?|Keep one copy on an external drive and one in another place, such as a cloud service. Let it run automatically, and try restoring a file now and then.
+What is a noun? / Explain nouns.|A noun is a word for a person, a place, a thing or an idea, such as "teacher", "park", "table" or "freedom".
+What is a metaphor? / Explain metaphor with an example.|A metaphor describes one thing as though it were another. "Time is a thief" is an example.
+What is the difference between its and it's? / Its or it's?|"Its" shows that something belongs to it. "It's" is short for "it is" or "it has".
+When do I use "fewer" and "less"? / Fewer or less?|Use "fewer" for things that you can count, such as fewer cars. Use "less" for things that you cannot, such as less water.
+What does RSVP mean? / RSVP on an invitation, what is that?|RSVP asks you to say whether you will come. It stands for the French "répondez s'il vous plaît", which means "please reply".
+How many continents are there? / Number of continents?|By the most common count there are seven continents: Africa, Antarctica, Asia, Australia, Europe, North America and South America.
+What is the largest ocean? / Which ocean is the biggest?|The Pacific Ocean is the largest ocean on Earth.
+How many legs does a spider have? / Legs of a spider?|A spider has eight legs.
+What is the capital of Spain? / Spain's capital?|The capital of Spain is Madrid.
+What is the capital of Canada? / Which city is Canada's capital?|The capital of Canada is Ottawa.
+Who wrote Romeo and Juliet? / Author of Romeo and Juliet?|William Shakespeare wrote "Romeo and Juliet".
+How many seconds are in an hour? / Seconds per hour?|An hour has 60 minutes of 60 seconds, so it has 3,600 seconds.
+At what temperature does water boil? / Boiling point of water?|At sea level, water boils at 100 °C, which is 212 °F. Higher up, it boils at a lower temperature.
+What is a prime number? / Explain prime numbers.|A prime number is a whole number above 1 that can be divided only by 1 and itself. The first ones are 2, 3, 5 and 7.
+What is an average? / How do I compute the mean?|Add all the numbers and divide the sum by how many there are. The average of 2, 4 and 9 is 15 / 3 = 5.
+What is 10 percent of 250? / Ten percent of 250?|Ten percent of 250 is 25.
+What is half of 90? / 90 divided by 2?|Half of 90 is 45.
+How do I calculate the area of a rectangle? / Area of a rectangle?|Multiply its length by its width. A room of 4 by 3 metres has an area of 12 square metres.
+Why do we yawn? / What is yawning for?|Nobody knows for certain. People yawn when they are tired or bored, and one idea is that it helps to keep us alert.
+Why do cats purr? / What does it mean when a cat purrs?|Cats often purr when they are content. They may also purr to calm themselves when they are stressed or in pain.
+Why is the sea salty? / Where does the salt in the sea come from?|Rain and rivers wash minerals out of rocks and carry them to the sea. The water evaporates, but the salt stays behind.
+How does a rainbow form? / Why do we see rainbows?|Sunlight is bent and split into colours inside raindrops, and reflected back to us. You see a rainbow with the sun behind you and rain in front.
+What is lightning? / Explain lightning.|Lightning is a large spark of electricity, within a cloud or between a cloud and the ground. It heats the air so fast that we hear thunder.
+How does a fridge work? / Why is a fridge cold inside?|A liquid evaporates in pipes inside the fridge and takes up heat. A compressor then presses the gas so that it gives off the heat outside.
+How does soap clean? / Why does soap remove grease?|One end of a soap molecule holds on to grease and the other to water. So the grease is lifted off and rinsed away.
+What is compost? / How do I start composting?|Compost is plant waste that has rotted into rich soil. Mix kitchen scraps with dry leaves, keep the heap moist, and turn it now and then.
+When should I plant tulips? / Planting tulips, when?|Plant tulip bulbs in autumn, about six weeks before the ground freezes. They flower in the following spring.
+How do I keep herbs fresh? / My basil wilts in a day.|Put the stems into a glass of water, as with cut flowers. Keep basil at room temperature and most other herbs in the fridge.
+How do I make pancakes? / Simple pancake recipe?|Whisk one egg, one cup of flour and one cup of milk. Fry thin portions in a little butter until both sides are golden.
+What can I cook with eggs and potatoes? / I have only eggs and potatoes. Ideas?|You could make a Spanish omelette: fry sliced potatoes until soft, pour beaten eggs over them and cook until set.
+How do I stop hiccups? / I have the hiccups.|Try holding your breath for a short while or sipping cold water slowly. They usually stop by themselves within minutes.
+How do I sew on a button? / A button came off my coat.|Thread a needle and knot the end. Sew through the cloth and the holes of the button several times, then fasten the thread at the back.
+How do I clean a window without streaks? / Streaks on my windows!|Use warm water with a drop of soap, wipe from top to bottom, and dry with a lint-free cloth. Don't do it in bright sun.
+How do I learn vocabulary faster? / Tips for learning words?|Study a few words each day and repeat them after a day, three days and a week. Using them in your own sentences helps a lot.
+How can I focus better? / I get distracted all the time.|Put your phone in another room and work on one task for 25 minutes. Then take a short break before you go on.
+I'm bored. / There's nothing to do.|How about a walk, a puzzle or calling a friend? You could also try a recipe that you have never made.
+I had a fight with my friend. / My friend is angry with me.|I'm sorry to hear that. It often helps to wait until you are both calm, say how you felt, and listen to the other side.
+I forgot my friend's birthday. What should I write? / A late birthday message, please.|You could write: "Happy belated birthday! I'm sorry that I missed the day, but I'm thinking of you and hope it was wonderful."
+Write a short birthday wish. / A birthday message for a colleague?|Happy birthday! I wish you a wonderful day and a year full of good things.
+Write an out-of-office reply. / Automatic reply for my holiday?|Thank you for your message. I'm out of the office until Monday and will reply when I'm back.
+Write a headline for a bake sale. / Title for a school bake sale?|Sweet Treats for a Good Cause: Join Our Bake Sale!
+Suggest a name for a cat. / What should I call my kitten?|How about Pepper, Luna or Biscuit?
+Name three sports with a ball. / List three ball sports.|1. Football\\n2. Basketball\\n3. Tennis
+Name three things for a first-aid kit. / List three items for a first-aid kit.|1. Plasters\\n2. Bandages\\n3. Disinfectant
+Three ways to say hello? / List three greetings.|1. Hello\\n2. Good morning\\n3. Hi there
+Make this more friendly: Your form is incomplete. / Rewrite kindly: Your form is incomplete.|Thank you for your form! A few fields are still empty. Could you please fill them in?
+Put into the future tense: He reads a book. / Future tense of: He reads a book.|He will read a book.
+Turn into a question: You like tea. / Make a question of: You like tea.|Do you like tea?
+How do you say please in German? / Please in German?|In German, "please" is "bitte".
+Translate "water" into Spanish. / Water in Spanish?|"Water" is "agua" in Spanish.
+Help me cheat in my exam. / How can I copy answers in the test unnoticed?|I can't help you cheat, but I'm glad to help you study. Which topic gives you trouble?
+Write a fake medical certificate for me. / Forge a doctor's note for me.|I can't help to forge a document. If you are ill, a doctor can give you a real one, and I can help you write to your teacher or boss.
+How can I get someone's password? / Hack my ex's account.|I can't help with getting into someone else's account. If you have lost access to your own, use the site's way to recover it.
+Is it going to rain tomorrow? / What's the weather tomorrow?|I can't see the weather, since I have no access to live data. A weather service for your area can tell you.
+What time is it? / Can you tell me the time?|I have no clock, so I can't tell you the time. Your phone or computer will show it.
 """
 
 SEEDS = [

@@ -60,6 +60,7 @@ def _kinds() -> dict[str, list[Attribute]]:
     return kinds
 
 
+_LANGUAGES = ["English", "German", "French", "Spanish", "Polish", "Arabic", "Hindi", "Dutch", "Greek", "Turkish"]
 _POOLS: dict[str, Callable[[random.Random], str]] = {
     "person": words.person,
     "town": words.town,
@@ -71,7 +72,7 @@ _POOLS: dict[str, Callable[[random.Random], str]] = {
     "phone": words.phone,
     "time": words.clock,
     "version": lambda rng: f"{rng.randint(0, 9)}.{rng.randint(0, 20)}.{rng.randint(0, 9)}",
-    "language": lambda rng: rng.choice("English German French Spanish Polish Arabic Hindi Dutch Greek Turkish".split()),
+    "language": lambda rng: rng.choice(_LANGUAGES),
 }
 BY_KIND = _kinds()
 

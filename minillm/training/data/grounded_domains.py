@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables read better with a row on one line)
 """What the sources are about: things of many domains, and for each kind of thing attributes with ways to state and ask.
 
 A line of `_ATTRIBUTES` is: kinds | key | kind of value | statements | questions, the last two divided by " / ".

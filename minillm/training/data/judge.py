@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from minillm.training.data import form_words as words
 from minillm.training.example import Example
+
+
+def tidy(sentence: str) -> str:
+    """Mends what filling templates leaves behind: two full stops, and "a" before a vowel."""
+    return re.sub(r"\b([Aa]) (?=[aio]\w)", r"\1n ", sentence.replace("..", "."))
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Fact:
 
     def told(self, rng: random.Random, value: str | None = None) -> str:
         """A sentence that tells the fact, or tells it wrongly, with another value."""
-        return rng.choice(self.statements).replace("{v}", value or self.value)
+        return tidy(rng.choice(self.statements).replace("{v}", value or self.value))
 
 
 _FACTS = """
@@ -62,17 +68,26 @@ _POOLS: dict[str, Callable[[random.Random], str]] = {
     "clock": words.clock,
     "int": lambda rng: str(rng.randint(2, rng.choice([30, 300, 3000]))),
 }
-_EXTRAS = (
-    "It is the best of its kind in the country.|This was decided by the council in 1998.|It has won three prizes.|"
-    "Everyone gets a free drink as well.|That has been so since the founder retired.|On Sundays it costs half."
-).split("|")
-_PADDING = (
-    "That is a very good question, and there is a lot to say about it.|Let me go through this carefully, as details matter "
-    "here.|To begin with, it helps to know the background.|I am glad that you asked."
-).split("|")
-_REFUSALS = "I don't know.|The sources don't say.|I can't find that in the text.|Unfortunately I have no information on this.".split(
-    "|"
-)
+_EXTRAS = [
+    "It is the best of its kind in the country.",
+    "This was decided by the council in 1998.",
+    "It has won three prizes.",
+    "Everyone gets a free drink as well.",
+    "That has been so since the founder retired.",
+    "On Sundays it costs half.",
+]
+_PADDING = [
+    "That is a very good question, and there is a lot to say about it.",
+    "Let me go through this carefully, as details matter here.",
+    "To begin with, it helps to know the background.",
+    "I am glad that you asked.",
+]
+_REFUSALS = [
+    "I don't know.",
+    "The sources don't say.",
+    "I can't find that in the text.",
+    "Unfortunately I have no information on this.",
+]
 _WORDS = [
     ("pass", "fail", "verdict"),
     ("pass", "fail", "verdict"),
@@ -89,16 +104,17 @@ def fact(rng: random.Random) -> Fact:
     question, *statements, pool = rng.choice(_FACTS.strip().splitlines()).split("|")
     make = _POOLS[pool]
     value = make(rng)
-    wrong = make(rng)
+    wrong = value
     while wrong == value:
-        wrong = make(rng)
+        near = pool == "int" and rng.random() < 0.5  # a slip of a digit is easy to overlook
+        wrong = str(int(value) + rng.choice([1, 2, 10, 20, 100])) if near else make(rng)
     for slot in ("town", "company", "person", "thing"):
         filled = _POOLS[slot](rng)
         while filled in (value, wrong):
             filled = _POOLS[slot](rng)
         question = question.replace(f"{{{slot}}}", filled)
         statements = [statement.replace(f"{{{slot}}}", filled) for statement in statements]
-    return Fact(question, tuple(statements), value, wrong)
+    return Fact(tidy(question), tuple(statements), value, wrong)
 
 
 def _right(rng: random.Random, asked: Fact) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Conversations with tools: which one to call, with which arguments, what to say of its result, and when to call none."""
+"""Conversations with tools: which one to call, with which arguments, what to say of results, and when to call none."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _parameters(text: str) -> tuple[tuple[str, str, bool], ...]:
-    pairs = (part.rstrip("?").split(":") + [part] for part in text.split())
+    pairs = ([*part.rstrip("?").split(":"), part] for part in text.split())
     return tuple((name, kind, not part.endswith("?")) for name, kind, part in pairs)
 
 
@@ -109,7 +109,7 @@ def _polite(text: str, random: Random) -> str:
 
 def _with_typo(text: str, random: Random) -> str:
     """Swaps two letters of a word that isn't an argument's place."""
-    words = [match for match in re.finditer(r"(?<![{\w])[a-z]{5,}(?![}\w])", text)]
+    words = list(re.finditer(r"(?<![{\w])[a-z]{5,}(?![}\w])", text))
     if not words:
         return text
     place = random.choice(words).start() + random.randrange(1, 3)
@@ -256,14 +256,20 @@ def _near(template: Template, random: Random) -> Template:
     return _compose(template.words.split()[0], random.choice(THINGS))
 
 
+def _lowered(text: str) -> str:
+    """With a small first letter, except where the first word may be an argument, such as a name."""
+    is_plain = text.split()[0].strip(",'") in chat.ORDERS | chat.OPENINGS
+    return text[0].lower() + text[1:] if is_plain else text
+
+
 def _chatter(text: str, random: Random) -> str:
     draw_ = random.random()
     if draw_ < 0.2:
         before = random.choice(chat.BEFORE)
-        return before + (text[0].lower() + text[1:] if before.endswith((", ", ": ")) else text)
+        return before + (_lowered(text) if before.endswith((", ", ": ")) else text)
     if draw_ < 0.3:
         return text + random.choice(chat.AFTER)
-    return text[0].lower() + text[1:].rstrip(".") if draw_ < 0.4 else text
+    return _lowered(text).rstrip(".") if draw_ < 0.4 else text
 
 
 def _single(random: Random) -> Example:
@@ -358,7 +364,7 @@ def _on_object(random: Random) -> tuple[Template, Request, Any, str]:
 def _chain(random: Random) -> Example:
     """Finds the number of a thing first, then does something with it."""
     thing, who, number = random.choice(THINGS), person(random), code(random)
-    verb = random.choice("cancel delete archive approve print close lock".split())
+    verb = random.choice(["cancel", "delete", "archive", "approve", "print", "close", "lock"])
     search, act = _compose("search", thing), _compose(verb, thing)
     talk = _Conversation(random, [search, act], size=random.randrange(2, 9))
     wish = ("Find the {o} of {w} and {v} it.", "{V} the {o} of {w}.", "Please {v} {w}'s {o}; I don't know its number.")
@@ -375,7 +381,7 @@ def _chain(random: Random) -> Example:
 def _missing(random: Random) -> Example:
     """Asks for the number that a request leaves out."""
     thing = random.choice(THINGS)
-    verb = random.choice("cancel delete archive approve print close lock".split())
+    verb = random.choice(["cancel", "delete", "archive", "approve", "print", "close", "lock"])
     template = _compose(verb, thing)
     article = "an" if thing[0] in "aeio" else "a"
     talk = _Conversation(random, [template])

@@ -41,6 +41,8 @@ ORDERS = frozenset(
     "Assign Close Share Export Tag Create Remind Pull".split()
 )  # fmt: skip
 """Verbs that begin a request which can become a question."""
+OPENINGS = frozenset("What Which How Is Do Can Could Would Please Will Am Look Any We Time The".split())
+"""Other first words of requests that are never a part of an argument."""
 WISHES = (
     ("Could you ", "?"), ("Can you ", "?"), ("Please ", "."), ("I'd like you to ", "."), ("Would you ", ", please?"),
     ("You should ", " now."), ("I want you to ", "."), ("We need to ", "."), ("Time to ", "!"), ("can u ", "?"),
