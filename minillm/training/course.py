@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +61,7 @@ def train_course(folder: Path, *, base_model: str, recipe: Recipe, device: str, 
         console.print(f"Stopped after step {len(trainer.steps)}. The same command goes on from there.")
         raise
     trainer.save_checkpoint(checkpoint)
-    save_adapter(trainer.adapter("course", base_model), folder)
+    save_adapter(folder, trainer.adapter("course", base_model))
     log.write_text("".join(json.dumps(asdict(step)) + "\n" for step in trainer.steps), encoding="utf-8")
     total = sum(step.seconds for step in trainer.steps)
     console.print(
@@ -88,7 +88,7 @@ def _say_what_happens(
 
 
 @contextmanager
-def _progress(trainer: Trainer, console: Console) -> Iterator:
+def _progress(trainer: Trainer, console: Console) -> Iterator[Callable[[Step], None]]:
     """Shows each step: as a bar in a terminal, elsewhere as a line now and then."""
     recipe = trainer.recipe
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -169,5 +169,5 @@ def test_the_learning_rate_rises_then_falls_to_a_twentieth() -> None:
     recipe = Recipe(learning_rate=1.0, num_steps=100, warmup_steps=10)
     rates = [recipe.learning_rate_at(step) for step in range(100)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert all(after < before for before, after in zip(rates[10:], rates[11:], strict=False))
+    assert all(after < before for before, after in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0.05, abs=0.01)
