@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from minillm.errors import MinillmError
 from minillm.kernels.reference import rotate
-from minillm.models.decoder import Decoder, DecoderLayer, Linear
+from minillm.models.decoder import Decoder, DecoderLayer, Linear, RMSNorm
 from minillm.models.lora import LoRAAdapter, LoRAFactors
 from minillm.text import Tokenizer
 from minillm.training.example import Example
@@ -112,7 +113,7 @@ class LoRADecoder(nn.Module):
         for key, part in self.adapters.items():
             index, name = key.split("-")
             block = "self_attn" if name in TARGETS[:4] else "mlp"
-            yield f"layers.{index}.{block}.{name}", part
+            yield f"layers.{index}.{block}.{name}", cast(LoRALinear, part)
 
     def forward(self, token_ids: Tensor, lengths: Sequence[int]) -> Tensor:
         """The hidden states of several texts that lie one after the other.
@@ -128,7 +129,7 @@ class LoRADecoder(nn.Module):
         positions = torch.cat([torch.arange(length) for length in lengths]).to(token_ids.device)
         x = base.embed_tokens(token_ids)
         cos, sin = base.rotary(positions, x.dtype)
-        for index, layer in enumerate(base.layers):
+        for index, layer in enumerate(cast("Sequence[DecoderLayer]", base.layers)):
             x = x + self._attend(index, layer, _normalized(x, layer.input_layernorm), cos, sin, lengths)
             x = x + self._feed_forward(index, _normalized(x, layer.post_attention_layernorm))
         return _normalized(x, base.norm)
@@ -136,7 +137,7 @@ class LoRADecoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, hidden_size] → [n, vocab_size] float32."""
         (base,) = self.base
-        return F.linear(hidden, base.lm_head.weight).float()
+        return F.linear(hidden, cast(Tensor, base.lm_head.weight)).float()
 
     def _attend(
         self, index: int, layer: DecoderLayer, x: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int]
@@ -155,7 +156,7 @@ class LoRADecoder(nn.Module):
         return self.adapters[f"{index}-down_proj"](F.silu(gate) * up)
 
 
-def _normalized(x: Tensor, norm: nn.Module) -> Tensor:
+def _normalized(x: Tensor, norm: RMSNorm) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), norm.weight, norm.eps)
 
 

@@ -1,7 +1,5 @@
 """Short conversations written by hand: wordings of what a user says, and the answer."""
 
-
-
 from __future__ import annotations
 
 _TABLE = """

@@ -93,7 +93,8 @@ def _date(rng: random.Random, iso: bool) -> tuple[str, str]:
 def _fill(rng: random.Random, attribute: Attribute) -> tuple[str, dict[str, Any], str, Any]:
     """A sentence that tells the attribute, the schema and description of its field, and the field's value."""
     kind, _, rest = attribute.type.partition(" ")
-    description, schema = attribute.description, {"type": "string"}
+    description = attribute.description
+    schema: dict[str, Any] = {"type": "string"}
     template = rng.choice(attribute.sentences)
     value: Any
     if kind == "bool":

@@ -1,7 +1,5 @@
 """Names, numbers, codes and dates from pools so large that only copying from the prompt pays."""
 
-
-
 from __future__ import annotations
 
 import random

@@ -1,7 +1,5 @@
 """Texts under the labels of classification that isn't about sentiment."""
 
-
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What people write of the things that they buy, visit and use: the material that reviews are composed of."""
 
-
-
 from __future__ import annotations
 
 _TABLE = """

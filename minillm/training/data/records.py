@@ -1,7 +1,5 @@
 """The kinds of text that a record is extracted from, and the sentences that tell each of its fields."""
 
-
-
 from __future__ import annotations
 
 KINDS = """
