@@ -26,8 +26,11 @@ def sentence(words: str) -> str:
     return words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")
 
 
-def review(rng: random.Random, mood: str) -> tuple[str, str]:
-    """A review whose opinion is "positive", "negative", "neutral" or "mixed", and the clause that shows it most."""
+def review(rng: random.Random, mood: str, may_be_mixed: bool = False) -> tuple[str, str]:
+    """A review whose opinion is "positive", "negative", "neutral" or "mixed", and the clause that shows it most.
+
+    With `may_be_mixed`, a contrast ends with a verdict of its own: without one it would be mixed.
+    """
     thing = rng.choice(list(OPINIONS))
     clauses = OPINIONS[thing]
     good, bad, plain = (rng.sample(clauses[kind], len(clauses[kind])) for kind in ("positive", "negative", "neutral"))
@@ -62,7 +65,7 @@ def review(rng: random.Random, mood: str) -> tuple[str, str]:
                 f"{other[0]}. All the same, {own[0]}",
             ]
         )
-        parts, key = [contrast, general] if rng.random() < 0.5 else [contrast], own[0]
+        parts, key = [contrast, general] if may_be_mixed or rng.random() < 0.5 else [contrast], own[0]
     else:
         parts, key = [plain[0], own[0]], own[0]
         if rng.random() < 0.5:
@@ -99,7 +102,7 @@ def _sentiment(rng: random.Random) -> Example:
     )
     weights = {"positive": 4, "negative": 4, "neutral": 2, "mixed": 1}
     mood = rng.choices(labels, [weights[label] for label in labels])[0]
-    text, key = review(rng, mood)
+    text, key = review(rng, mood, "mixed" in labels)
     names = {label: label for label in labels}
     chance = rng.random()
     if chance < 0.1:
