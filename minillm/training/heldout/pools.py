@@ -1,4 +1,4 @@
-"""Names, dates, codes and amounts for the held-out tool, extraction and judge cases; most are composed, none is known."""
+"""Names, dates, codes and amounts for the held-out cases; most are composed, and none is of somebody known."""
 
 from __future__ import annotations
 
@@ -64,9 +64,19 @@ def clock(random: Random) -> str:
     return f"{random.randint(5, 22):02d}:{random.choice((0, 15, 30, 45)):02d}"
 
 
+def evening(random: Random) -> str:
+    """A time from 17:00 on."""
+    return f"{random.randint(17, 22)}:{random.choice((0, 10, 20, 30, 40, 50)):02d}"
+
+
 def few(random: Random) -> int:
     """A count from 2 to 19."""
     return random.randint(2, 19)
+
+
+def tally(random: Random) -> int:
+    """A count of two digits, which one would rather not write in words."""
+    return random.randint(13, 48)
 
 
 def many(random: Random) -> int:
@@ -77,6 +87,21 @@ def many(random: Random) -> int:
 def decimal(random: Random) -> float:
     """A number with one digit after the point, which isn't 0."""
     return random.randint(2, 98) + random.randint(1, 9) / 10
+
+
+def small(random: Random) -> float:
+    """A number from 1.1 to 8.9."""
+    return random.randint(1, 8) + random.randint(1, 9) / 10
+
+
+def warm(random: Random) -> float:
+    """A body's temperature in °C."""
+    return random.randint(36, 40) + random.randint(1, 9) / 10
+
+
+def percent(random: Random) -> int:
+    """A percentage."""
+    return random.randint(21, 94)
 
 
 def one_of(*values: str) -> Callable[[Random], str]:
@@ -103,7 +128,12 @@ KINDS: dict[str, tuple[str, Callable[[Random], Any]]] = {
     "clock": ("string", clock),
     "few": ("integer", few),
     "many": ("integer", many),
+    "tally": ("integer", tally),
+    "percent": ("integer", percent),
     "decimal": ("number", decimal),
+    "small": ("number", small),
+    "warm": ("number", warm),
+    "evening": ("string", evening),
     "department": ("string", SURGERY),
     "grape": ("string", GRAPE),
     "beer": ("string", BEER),
@@ -123,8 +153,10 @@ def frame(random: Random, request: str) -> str:
     first = request[0].upper() + request[1:]
     return random.choice(
         (
-            f"{first}.", f"{first}, please.", f"Please {request}.", f"Could you {request}?", f"I need you to {request}.",
-            f"{first}. Thank you!", f"Good evening. Would you {request}?", f"Next job: {request}.", f"{request}",
+            f"{first}.", f"{first}, please.", f"Please {request}.", f"Could you {request}?",
+            f"I need you to {request}.",
+            f"{first}. Thank you!",
+            f"Good evening. Would you {request}?", f"Next job: {request}.", request,
             f"My hands are full, so please {request} for me.", f"{first} – that's all for today.",
         )
     )  # fmt: skip

@@ -87,7 +87,7 @@ _CLINIC = (
     ),
     ToolSpec(
         "record temperature", "Writes a patient's body temperature in °C into the chart.",
-        {"patient": "person", "celsius": "decimal"},
+        {"patient": "person", "celsius": "warm"},
         ("note a temperature of {celsius} °C for {patient}", "{patient} was just measured at {celsius} °C. Chart it.",
          "put {celsius} degrees into the chart of {patient} as body temperature"),
     ),
@@ -117,7 +117,7 @@ _HIVES = (
          "check how heavy hive {hive} has become"),
     ),
     ToolSpec(
-        "feed colony", "Has syrup given to a hive, in litres.", {"hive": "code", "litres": "decimal"},
+        "feed colony", "Has syrup given to a hive, in litres.", {"hive": "code", "litres": "small"},
         ("give hive {hive} {litres} litres of syrup", "The bees in {hive} are short of food, {litres} litres of syrup.",
          "have {litres} l of syrup put on {hive}"),
     ),
@@ -157,7 +157,7 @@ _MUSEUM = (
     ),
     ToolSpec(
         "set gallery climate", "Sets the relative humidity of a gallery, in per cent.",
-        {"gallery": "code", "humidity": "decimal"},
+        {"gallery": "code", "humidity": "percent"},
         ("set the humidity in gallery {gallery} to {humidity} %",
          "Gallery {gallery} is too dry. Bring it to {humidity} per cent humidity."),
     ),
@@ -276,7 +276,8 @@ _VOLCANO = (
     ToolSpec(
         "log gas sample", "Stores a gas sample's sulphur dioxide, in ppm.",
         {"vent": "code", "ppm": "decimal"},
-        ("store {ppm} ppm of sulphur dioxide for vent {vent}", "The sample from vent {vent} gave {ppm} ppm SO2. Log it."),
+        ("store {ppm} ppm of sulphur dioxide for vent {vent}",
+         "The sample from vent {vent} gave {ppm} ppm SO2. Log it."),
     ),
     ToolSpec(
         "plan drone flight", "Plans a drone's flight over a crater.",
@@ -286,7 +287,8 @@ _VOLCANO = (
     ),
     ToolSpec(
         "close crater path", "Closes a path to the crater for hikers.", {"path": "code", "days": "few"},
-        ("close path {path} for {days} days", "No hikers on path {path} for the next {days} days, please arrange that."),
+        ("close path {path} for {days} days",
+         "No hikers on path {path} for the next {days} days, please arrange that."),
     ),
     ToolSpec(
         "ash forecast", "Forecasts the fall of ash in a town on a day.", {"town": "place", "date": "date"},
@@ -295,14 +297,16 @@ _VOLCANO = (
 )  # fmt: skip
 _ORCHESTRA = (
     ToolSpec(
-        "call rehearsal", "Calls the musicians to a rehearsal.", {"composer": "composer", "date": "date", "time": "clock"},
+        "call rehearsal", "Calls the musicians to a rehearsal.",
+        {"composer": "composer", "date": "date", "time": "clock"},
         ("call a rehearsal of the {composer} on {date} at {time}",
          "We practise the {composer} on {date}, {time}. Tell the musicians."),
     ),
     ToolSpec(
         "find substitute", "Looks for somebody to play an instrument on a day.",
         {"instrument": "instrument", "date": "date"},
-        ("find a substitute for the {instrument} on {date}", "Our {instrument} player is ill on {date}. Who could step in?"),
+        ("find a substitute for the {instrument} on {date}",
+         "Our {instrument} player is ill on {date}. Who could step in?"),
     ),
     ToolSpec(
         "order parts", "Orders printed parts of a composer's piece from the publisher.",
@@ -323,7 +327,8 @@ _FESTIVAL = (
     ToolSpec(
         "schedule screening", "Puts a film on in a hall.",
         {"film": "film", "hall": "code", "date": "date", "time": "clock"},
-        ("show \"{film}\" in hall {hall} on {date} at {time}", "\"{film}\" plays in hall {hall}, {date}, {time}. Schedule it."),
+        ("show \"{film}\" in hall {hall} on {date} at {time}",
+         "\"{film}\" plays in hall {hall}, {date}, {time}. Schedule it."),
     ),
     ToolSpec(
         "appoint juror", "Adds a person to the jury of a section.",
@@ -383,10 +388,12 @@ _MOUNTAIN = (
         "launch rescue", "Sends rescuers to a place.",
         {"location": "place", "injured": "few", "helicopter": "flag"},
         (("send a rescue team with a helicopter to {location}, {injured} people hurt", {"helicopter": True}),
-         ("{injured} hikers are injured below {location}. Send rescuers on foot, no helicopter.", {"helicopter": False})),
+         ("{injured} hikers are injured below {location}. Send rescuers on foot, no helicopter.",
+          {"helicopter": False})),
     ),
     ToolSpec(
-        "supply flight", "Plans a flight with supplies for a hut.", {"hut": "place", "kilograms": "many", "date": "date"},
+        "supply flight", "Plans a flight with supplies for a hut.",
+        {"hut": "place", "kilograms": "many", "date": "date"},
         ("fly {kilograms} kg of supplies up to {hut} hut on {date}",
          "The {hut} hut is running low. Plan {kilograms} kg by air for {date}."),
     ),
@@ -413,7 +420,8 @@ QUESTIONS = (
     "Is basalt a volcanic rock?", "What does the word 'crescendo' mean?", "How do you pronounce 'quay'?",
     "Which planet has the most striking rings?", "Why does beer foam?", "What does a conductor's baton do?",
     "What is yeast?", "Translate 'good night' into Italian.", "What is 17 times 4?", "Correct my spelling: 'recieve'.",
-    "Why do trains stay on curved rails?", "Which colour do you get from blue and yellow?", "What is a stethoscope for?",
+    "Why do trains stay on curved rails?", "Which colour do you get from blue and yellow?",
+    "What is a stethoscope for?",
     "Is a tomato a fruit?", "How do tree rings show a tree's age?", "Never mind, I found it myself.",
     "What does 'posthumous' mean?", "Who was Galileo?", "How is glass made?", "Why do we yawn?",
     "Name two woodwind instruments.", "What is the opposite of 'ancient'?", "Why do wine bottles have a hollow base?",

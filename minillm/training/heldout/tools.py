@@ -78,7 +78,10 @@ def _case(random: Random, set_name: str, count: int, domain: str, spec: ToolSpec
     if random.random() < 0.7:
         messages.append({"role": "system", "content": random.choice(_SYSTEMS).format(domain=domain)})
     messages.append({"role": "user", "content": request})
-    expected = {"name": styled(spec.words, style), "arguments": arguments} if fits else None
+    expected = None
+    if fits:
+        named = {argument_name(name, style): value for name, value in arguments.items()}
+        expected = {"name": styled(spec.words, style), "arguments": named}
     return Case(set_name, messages, expected, tools=tools, max_tokens=96)
 
 
@@ -120,11 +123,16 @@ def styled(words: str, style: str) -> str:
     return {"snake": "_", "kebab": "-", "dotted": "."}[style].join(parts)
 
 
+def argument_name(name: str, style: str) -> str:
+    """An argument's name beside a tool's name of that style."""
+    return styled(name.replace("_", " "), "camel") if style == "camel" else name
+
+
 def definition(spec: ToolSpec, style: str) -> dict[str, Any]:
     """A tool as the API takes it."""
-    properties = {name: _schema(name, kind) for name, kind in spec.arguments.items()}
+    properties = {argument_name(name, style): _schema(kind) for name, kind in spec.arguments.items()}
     required = [
-        name
+        argument_name(name, style)
         for name, kind in spec.arguments.items()
         if not (kind.endswith("?") if isinstance(kind, str) else None in kind)
     ]
@@ -135,7 +143,7 @@ def definition(spec: ToolSpec, style: str) -> dict[str, Any]:
     }
 
 
-def _schema(name: str, kind: str | Sequence[str | None]) -> dict[str, Any]:
+def _schema(kind: str | Sequence[str | None]) -> dict[str, Any]:
     if not isinstance(kind, str):
         return {"type": "string", "enum": [value for value in kind if value is not None]}
     kind = kind.rstrip("?")
