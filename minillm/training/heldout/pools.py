@@ -104,6 +104,11 @@ def percent(random: Random) -> int:
     return random.randint(21, 94)
 
 
+def phone(random: Random) -> str:
+    """A telephone number that nobody has, such as "0555 48 17 203"."""
+    return f"0555 {random.randint(10, 99)} {random.randint(10, 99)} {random.randint(100, 999)}"
+
+
 def one_of(*values: str) -> Callable[[Random], str]:
     """Draws one of the values."""
     return lambda random: random.choice(values)
@@ -117,6 +122,8 @@ FIND = one_of("bronze brooch", "clay lamp", "bone comb", "iron spearhead", "glas
 STAR = one_of("Vega", "M31", "NGC 891", "Saturn", "the Crab Nebula", "Titan", "M13", "Comet Halvorsen", "Altair")
 COMPOSER = one_of("Dvořák", "Sibelius", "Fauré", "Clara Schumann", "Bruckner", "Elgar", "Smetana", "Nielsen")
 CARGO = one_of("timber", "cement", "rapeseed", "scrap steel", "frozen cod", "fertiliser", "road salt", "wind blades")
+
+ALLERGY = one_of("penicillin", "latex", "walnuts", "ibuprofen", "wasp stings", "iodine", "aspirin", "shellfish")
 
 KINDS: dict[str, tuple[str, Callable[[Random], Any]]] = {
     "person": ("string", person),
@@ -142,6 +149,8 @@ KINDS: dict[str, tuple[str, Callable[[Random], Any]]] = {
     "star": ("string", STAR),
     "composer": ("string", COMPOSER),
     "cargo": ("string", CARGO),
+    "allergy": ("string", ALLERGY),
+    "phone": ("string", phone),
 }
 """By the name of a kind: its type in JSON Schema, and what draws a value."""
 
