@@ -92,12 +92,14 @@ def _prompt(random: Random, record: Record, text: str, meanings: Mapping[str, st
     listed = "\n".join(f"- {name}: {meaning}" for name, meaning in meanings.items())
     in_words = "; ".join(f"{meaning} as {name}" for name, meaning in meanings.items())
     quoted = ", ".join(f"`{name}`" for name in names)
+    fence = random.choice(('"""', "```", "-----"))
     nullable = any("null" in each["type"] for each in schema["properties"].values())
     missing = random.choice(("Use null for what isn't there.", "Missing: null.")) if nullable else ""
     return random.choice(
         (
             f"{text}\n\nFrom this {record.title}, return {skeleton} as JSON. {missing}",
-            f"Read the {record.title} below and give me these as a JSON object:\n{listed}\n{missing}\n\n\"\"\"\n{text}\n\"\"\"",
+            f"Read the {record.title} below and give me these as a JSON object:\n{listed}\n{missing}\n\n"
+            f"{fence}\n{text}\n{fence}",
             f"Text: {text}\nKeys: {', '.join(names)}\n{missing}\nJSON:",
             f"JSON Schema:\n{json.dumps(schema)}\n\nFill it in from the following {record.title}.\n\n{text}",
             f"I need {in_words}, all in one JSON object. {missing}\n\n<text>\n{text}\n</text>",

@@ -13,16 +13,18 @@ from minillm.training.heldout.passages import PASSAGES, Passage
 _COUNT = 240
 _REFUSALS = ("The source doesn't say.", "That isn't stated in the text.", "I can't tell from what I was given.")
 _RULES = (
-    "An answer passes if it answers the question and the source supports all of it. Where the source doesn't tell, the only "
-    "right answer is to say so.",
-    "Verdict \"pass\": correct, complete and nothing but what the source says (or an honest \"not stated\", if it isn't). "
-    "Verdict \"fail\": anything else, such as a wrong value, an invented detail, or not answering what is answered there.",
-    "Check the answer against the source alone. fail = contradicts it, adds to it, misses the question, or claims not to know "
-    "what stands there. pass = right by the source; to say that the source is silent is right when it is silent.",
+    "An answer passes if it answers the question and the source supports all of it. Where the source doesn't tell, "
+    "the only right answer is to say so.",
+    "Verdict \"pass\": correct, complete and nothing but what the source says (or an honest \"not stated\", if it "
+    "isn't). Verdict \"fail\": anything else, such as a wrong value, an invented detail, or not answering what is "
+    "answered there.",
+    "Check the answer against the source alone. fail = contradicts it, adds to it, misses the question, or claims "
+    "not to know what stands there. pass = right by the source; to say that the source is silent is right when it is "
+    "silent.",
 )  # fmt: skip
 _FORMS = (
     "Return JSON with the fields reason (a few words) and verdict (pass or fail).",
-    'Reply as {{"reason": "…", "verdict": "pass" or "fail"}}; keep the reason under 15 words.',
+    'Reply as {"reason": "…", "verdict": "pass" or "fail"}; keep the reason under 15 words.',
     'JSON only: "reason", then "verdict". One short reason.',
 )
 _LAYOUTS = (
@@ -58,7 +60,7 @@ def _case(random: Random, passage: Passage, passes: bool) -> Case:
         "question": question,
         "answer": answer,
         "rules": random.choice(_RULES),
-        "form": random.choice(_FORMS).replace("{{", "{").replace("}}", "}"),
+        "form": random.choice(_FORMS),
     }
     layout = random.choice(_LAYOUTS)
     messages: list[Message] = []

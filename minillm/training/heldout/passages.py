@@ -31,50 +31,50 @@ PASSAGES = (
         "Visitors may climb the tower from May to September.",
         {"town": "place", "date": "date", "keeper": "person", "years": "tally"},
         {"keeper": ("Who was the last keeper of the lighthouse?", ("{keeper}.", "The last keeper was {keeper}.")),
-         "years": ("For how long did the last keeper live there?", ("{years} years.",
-         "The keeper stayed for {years} years.")),
+         "years": ("For how long did the last keeper live there?",
+          ("{years} years.", "The keeper stayed for {years} years.")),
          "date": ("When was the lighthouse automated?", ("On {date}.", "It was automated on {date}."))},
-        (("How tall is the tower?", "The tower is 41 metres tall."), ("What does it cost to climb the tower?",
-         "It costs 6 euros.")),
+        (("How tall is the tower?", "The tower is 41 metres tall."),
+         ("What does it cost to climb the tower?", "It costs 6 euros.")),
         "Climbing the tower is free.",
     ),
     Passage(
-        "Rules of the port: ships longer than {length} metres need a pilot, who is ordered from {pilot}. The harbour gate "
-        "closes at {time}. Mooring lines are checked twice a day.",
+        "Rules of the port: ships longer than {length} metres need a pilot, who is ordered from {pilot}. The harbour "
+        "gate closes at {time}. Mooring lines are checked twice a day.",
         {"length": "many", "pilot": "person", "time": "evening"},
-        {"length": ("From what length on does a ship need a pilot?", ("Above {length} metres.",
-         "Ships over {length} m need one.")),
+        {"length": ("From what length on does a ship need a pilot?",
+          ("Above {length} metres.", "Ships over {length} m need one.")),
          "pilot": ("Who provides the pilot?", ("One orders the pilot from {pilot}.", "{pilot}.")),
          "time": ("When is the harbour gate shut?", ("At {time}.", "The gate closes at {time}."))},
         (("What is the fine for mooring without permission?", "The fine is 300 euros."),),
         "Small boats pay half of the fee.",
     ),
     Passage(
-        "Ward {ward} has {beds} beds. It is led by {head}. Visitors are asked to leave by {time}, and flowers in pots are "
-        "not allowed.",
+        "Ward {ward} has {beds} beds. It is led by {head}. Visitors are asked to leave by {time}, and flowers in "
+        "pots are not allowed.",
         {"ward": "code", "beds": "tally", "head": "person", "time": "evening"},
         {"beds": ("How many beds are there on the ward?", ("{beds}.", "The ward has {beds} beds.")),
          "head": ("Who leads the ward?", ("{head} does.", "It's led by {head}.")),
          "time": ("By when do visitors have to go?", ("By {time}.", "They should leave by {time}."))},
-        (("On which floor is the ward?", "It's on the third floor."), ("How many nurses work there?",
-         "22 nurses work there.")),
+        (("On which floor is the ward?", "It's on the third floor."),
+         ("How many nurses work there?", "22 nurses work there.")),
         "Children under twelve may not visit.",
     ),
     Passage(
         "Before a blood test in the clinic you must not eat for {hours} hours; water is fine. Results are ready after "
         "{days} days and are explained by {doctor}.",
         {"hours": "tally", "days": "few", "doctor": "person"},
-        {"hours": ("How long must I fast before the blood test?", ("{hours} hours.",
-         "Don't eat for {hours} hours before it.")),
+        {"hours": ("How long must I fast before the blood test?",
+          ("{hours} hours.", "Don't eat for {hours} hours before it.")),
          "days": ("When do I get my results?", ("After {days} days.", "They're ready after {days} days.")),
          "doctor": ("Who explains the results?", ("{doctor} explains them.", "{doctor}."))},
-        (("What does the blood test cost?", "The test costs 35 euros."), ("May I park at the clinic?",
-         "Yes, behind the building.")),
+        (("What does the blood test cost?", "The test costs 35 euros."),
+         ("May I park at the clinic?", "Yes, behind the building.")),
         "The insurance pays for the test.",
     ),
     Passage(
-        "The apiary at {place} was founded by {keeper} and holds {hives} colonies. Last year they gave {kilos} kg of honey, "
-        "most of it heather.",
+        "The apiary at {place} was founded by {keeper} and holds {hives} colonies. Last year they gave {kilos} kg of "
+        "honey, most of it heather.",
         {"place": "place", "keeper": "person", "hives": "tally", "kilos": "many"},
         {"keeper": ("Who founded the apiary?", ("{keeper} founded it.", "It was {keeper}.")),
          "hives": ("How many colonies live there?", ("{hives} colonies.", "There are {hives}.")),
@@ -83,8 +83,8 @@ PASSAGES = (
         "The honey won a medal.",
     ),
     Passage(
-        "Varroa treatment starts on {date}. Each hive gets {ml} ml of acid, given by {keeper}. The supers have to be taken "
-        "off first.",
+        "Varroa treatment starts on {date}. Each hive gets {ml} ml of acid, given by {keeper}. The supers have to be "
+        "taken off first.",
         {"date": "date", "ml": "many", "keeper": "person"},
         {"date": ("When does the treatment start?", ("On {date}.", "It begins on {date}.")),
          "ml": ("How much acid does each hive receive?", ("{ml} ml.", "Every hive gets {ml} ml.")),
@@ -93,8 +93,8 @@ PASSAGES = (
         "The treatment is repeated after a week.",
     ),
     Passage(
-        "Object {number}, a {find}, was found by {finder} at a depth of {depth} cm. It is on show in the east gallery, and "
-        "photographs are permitted.",
+        "Object {number}, a {find}, was found by {finder} at a depth of {depth} cm. It is on show in the east "
+        "gallery, and photographs are permitted.",
         {"number": "code", "find": "find", "finder": "person", "depth": "many"},
         {"find": ("What is object {number}?", ("A {find}.", "It's a {find}.")),
          "finder": ("Who found the object?", ("{finder}.", "It was found by {finder}.")),
@@ -103,8 +103,8 @@ PASSAGES = (
         "It was restored last spring.",
     ),
     Passage(
-        "The museum's dig at {site} ends on {date}. {count} volunteers take part, and {head} directs the work. Boots and "
-        "gloves are lent out.",
+        "The museum's dig at {site} ends on {date}. {count} volunteers take part, and {head} directs the work. Boots "
+        "and gloves are lent out.",
         {"site": "place", "date": "date", "count": "tally", "head": "person"},
         {"site": ("Where is the museum digging?", ("At {site}.", "The dig is at {site}.")),
          "count": ("How many volunteers are there?", ("{count}.", "{count} volunteers take part.")),
@@ -114,30 +114,31 @@ PASSAGES = (
         "The volunteers sleep in tents.",
     ),
     Passage(
-        "Telescope {name} has a mirror of {cm} cm and came into service on {date}. Time on it is given out by {person}. "
-        "The dome closes when the humidity is above {percent} %.",
+        "Telescope {name} has a mirror of {cm} cm and came into service on {date}. Time on it is given out by "
+        "{person}. The dome closes when the humidity is above {percent} %.",
         {"name": "code", "cm": "many", "date": "date", "person": "person", "percent": "percent"},
         {"cm": ("How large is the telescope's mirror?", ("{cm} cm.", "Its mirror measures {cm} cm.")),
          "person": ("Who decides about time on the telescope?", ("{person}.", "{person} gives it out.")),
-         "percent": ("Above which humidity is the dome closed?", ("Above {percent} %.",
-         "At more than {percent} % humidity."))},
-        (("How heavy is the telescope?", "It weighs 12 tonnes."), ("Who built the telescope?",
-         "A firm from Jena built it.")),
+         "percent": ("Above which humidity is the dome closed?",
+          ("Above {percent} %.", "At more than {percent} % humidity."))},
+        (("How heavy is the telescope?", "It weighs 12 tonnes."),
+         ("Who built the telescope?", "A firm from Jena built it.")),
         "It can also be steered from home.",
     ),
     Passage(
-        "On the night of {date} {observer} found a comet near {star}. It was {magnitude} magnitudes bright. The discovery "
-        "was confirmed two nights later.",
-        {"date": "date", "observer": "person", "star": "star", "magnitude": "decimal"},
+        "On the night of {date} {observer} found a comet near {star}. It was {magnitude} magnitudes bright. The "
+        "discovery was confirmed two nights later.",
+        {"date": "date", "observer": "person", "star": "star", "magnitude": "small"},
         {"observer": ("Who found the comet?", ("{observer} did.", "It was found by {observer}.")),
          "star": ("Near what was the comet found?", ("Near {star}.", "It was close to {star}.")),
-         "magnitude": ("How bright was the comet?", ("{magnitude} magnitudes.",
-         "Its brightness was {magnitude} magnitudes."))},
+         "magnitude": ("How bright was the comet?",
+          ("{magnitude} magnitudes.", "Its brightness was {magnitude} magnitudes."))},
         (("How long is the comet's period?", "It comes back every 71 years."),),
         "It could be seen with the naked eye.",
     ),
     Passage(
-        "Our {beer} matures for {weeks} weeks in tank {tank} and has {alcohol} % alcohol. It was first brewed by {brewer}.",
+        "Our {beer} matures for {weeks} weeks in tank {tank} and has {alcohol} % alcohol. It was first brewed by "
+        "{brewer}.",
         {"beer": "beer", "weeks": "few", "tank": "code", "alcohol": "small", "brewer": "person"},
         {"weeks": ("How long does the beer mature?", ("{weeks} weeks.", "It matures for {weeks} weeks.")),
          "alcohol": ("How strong is the beer?", ("It has {alcohol} % alcohol.", "{alcohol} %.")),
@@ -147,8 +148,8 @@ PASSAGES = (
         "It is sold in green bottles.",
     ),
     Passage(
-        "Tours of the brewery begin at {time} and are led by {guide}. A group may have {people} people at most. Closed shoes "
-        "are required.",
+        "Tours of the brewery begin at {time} and are led by {guide}. A group may have {people} people at most. "
+        "Closed shoes are required.",
         {"time": "clock", "guide": "person", "people": "tally"},
         {"time": ("When do the tours begin?", ("At {time}.", "They start at {time}.")),
          "guide": ("Who leads the tours?", ("{guide}.", "They are led by {guide}.")),
@@ -157,8 +158,8 @@ PASSAGES = (
         "At the end everybody gets a free glass.",
     ),
     Passage(
-        "The line from {start} to {end} is {km} km long and was opened on {date}. Trains need {minutes} minutes. Bicycles "
-        "travel free of charge.",
+        "The line from {start} to {end} is {km} km long and was opened on {date}. Trains need {minutes} minutes. "
+        "Bicycles travel free of charge.",
         {"start": "place", "end": "place", "km": "many", "date": "date", "minutes": "tally"},
         {"km": ("How long is the line?", ("{km} km.", "The line is {km} kilometres long.")),
          "date": ("When was the line opened?", ("On {date}.", "It opened on {date}.")),
@@ -183,24 +184,24 @@ PASSAGES = (
         {"date": ("When was the last eruption?", ("On {date}.", "It last erupted on {date}.")),
          "metres": ("How wide is the crater?", ("{metres} metres.", "The crater is {metres} m wide.")),
          "person": ("Who watches the crater?", ("{person}.", "It's watched by {person}."))},
-        (("How high is the volcano?", "It is 2,950 metres high."), ("How many people live near it?",
-         "About 4,000 people.")),
+        (("How high is the volcano?", "It is 2,950 metres high."),
+         ("How many people live near it?", "About 4,000 people.")),
         "The southern path is open in summer.",
     ),
     Passage(
-        "Station {station} measures {ppm} ppm of gas. If the value exceeds {limit} ppm, the alert goes to orange and {person} "
-        "informs the villages.",
+        "Station {station} measures {ppm} ppm of gas. If the value exceeds {limit} ppm, the alert goes to orange and "
+        "{person} informs the villages.",
         {"station": "code", "ppm": "decimal", "limit": "many", "person": "person"},
         {"ppm": ("How much gas does the station measure?", ("{ppm} ppm.", "It measures {ppm} ppm.")),
-         "limit": ("Above what value is the alert orange?", ("Above {limit} ppm.",
-         "When more than {limit} ppm are measured.")),
+         "limit": ("Above what value is the alert orange?",
+          ("Above {limit} ppm.", "When more than {limit} ppm are measured.")),
          "person": ("Who informs the villages?", ("{person} does.", "{person}."))},
         (("How often does the station measure?", "Every five minutes."),),
         "A siren sounds as well.",
     ),
     Passage(
-        "The orchestra rehearses {composer} on {date} from {time}. The solo is played by {soloist}. Latecomers wait in the "
-        "foyer.",
+        "The orchestra rehearses {composer} on {date} from {time}. The solo is played by {soloist}. Latecomers wait "
+        "in the foyer.",
         {"composer": "composer", "date": "date", "time": "clock", "soloist": "person"},
         {"composer": ("Whose music is rehearsed?", ("{composer}'s.", "They rehearse {composer}.")),
          "time": ("When does the rehearsal start?", ("At {time}.", "It starts at {time}.")),
@@ -209,13 +210,14 @@ PASSAGES = (
         "Coffee is served in the break.",
     ),
     Passage(
-        "The {instrument} in case {case} belongs to {owner}. It was made in {town} and is lent to students for {months} months.",
+        "The {instrument} in case {case} belongs to {owner}. It was made in {town} and is lent to students for "
+        "{months} months.",
         {"instrument": "instrument", "case": "code", "owner": "person", "town": "place", "months": "few"},
         {"owner": ("Whose instrument is it?", ("It belongs to {owner}.", "{owner}'s.")),
          "town": ("Where was the instrument made?", ("In {town}.", "It was made in {town}.")),
          "months": ("For how long can students borrow it?", ("For {months} months.", "{months} months."))},
-        (("What is the instrument worth?", "It's worth 7,000 euros."), ("Who made the instrument?",
-         "Hans Oberle made it.")),
+        (("What is the instrument worth?", "It's worth 7,000 euros."),
+         ("Who made the instrument?", "Hans Oberle made it.")),
         "It was repaired twice.",
     ),
     Passage(
@@ -224,8 +226,8 @@ PASSAGES = (
         {"film": ("Which film opens the festival?", ("\"{film}\".", "The festival opens with \"{film}\".")),
          "director": ("Who made the opening film?", ("{director}.", "It's by {director}.")),
          "minutes": ("How long is the opening film?", ("{minutes} minutes.", "It runs for {minutes} minutes."))},
-        (("Who plays the leading part?", "Mara Quist plays the lead."), ("What did the film cost?",
-         "It cost 2 million euros.")),
+        (("Who plays the leading part?", "Mara Quist plays the lead."),
+         ("What did the film cost?", "It cost 2 million euros.")),
         "The director will be there in person.",
     ),
     Passage(
@@ -239,8 +241,8 @@ PASSAGES = (
         "There is also a prize of the audience.",
     ),
     Passage(
-        "Plot {plot} is planted with {grape} on {rows} rows. {maker} picks it by hand. The wine stays in wood for {months} "
-        "months.",
+        "Plot {plot} is planted with {grape} on {rows} rows. {maker} picks it by hand. The wine stays in wood for "
+        "{months} months.",
         {"plot": "code", "grape": "grape", "rows": "tally", "maker": "person", "months": "few"},
         {"grape": ("Which grape grows on plot {plot}?", ("{grape}.", "{grape} grows there.")),
          "rows": ("How many rows has the plot?", ("{rows}.", "It has {rows} rows.")),
@@ -250,7 +252,8 @@ PASSAGES = (
         "The plot is farmed organically.",
     ),
     Passage(
-        "The {hut} hut lies at {metres} metres and has {beds} beds. {warden} runs it. Supper is at {time}; dogs sleep outside.",
+        "The {hut} hut lies at {metres} metres and has {beds} beds. {warden} runs it. Supper is at {time}; dogs "
+        "sleep outside.",
         {"hut": "place", "metres": "many", "beds": "tally", "warden": "person", "time": "evening"},
         {"metres": ("How high up is the hut?", ("At {metres} metres.", "It lies at {metres} m.")),
          "beds": ("How many beds does the hut have?", ("{beds}.", "It has {beds} beds.")),
@@ -260,8 +263,8 @@ PASSAGES = (
         "Cards are accepted.",
     ),
     Passage(
-        "On {date} {leader} and a team of {count} rescued a climber below {peak}. The rescue began at {time} and ended before "
-        "dark.",
+        "On {date} {leader} and a team of {count} rescued a climber below {peak}. The rescue began at {time} and "
+        "ended before dark.",
         {"date": "date", "leader": "person", "count": "few", "peak": "place", "time": "clock"},
         {"leader": ("Who led the rescue?", ("{leader}.", "It was led by {leader}.")),
          "peak": ("Where was the climber rescued?", ("Below {peak}.", "The climber was found below {peak}.")),

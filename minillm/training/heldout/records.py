@@ -48,7 +48,8 @@ RECORDS = (
          "Temperature on arrival: {temperature} °C. Responsible physician: {physician}.",
          "Dear colleague, thank you for taking over {patient} ({age} y) on {ward}. We measured {temperature} degrees. "
          "For questions ring the physician, {physician}.",
-         "Ward {ward}. New patient: {patient}. Age: {age}. Temp.: {temperature}. Physician {physician} signed the form."),
+         "Ward {ward}. New patient: {patient}. Age: {age}. Temp.: {temperature}. Physician {physician} signed the "
+         "form."),
         {"allergy": ("Known allergy: {allergy}.", "Careful, allergic to {allergy}!")},
         {"isolated": ("in isolation or not", "The patient is kept in isolation.", "No isolation is needed.")},
     ),
@@ -58,8 +59,8 @@ RECORDS = (
          "the keeper"),
          "frames": ("tally", "brood frames"), "honey_kg": ("decimal", "honey in kg"), "last_treated": ("date",
          "day of the last mite treatment")},
-        ("Checked {hive} in {apiary} this morning. {frames} frames of brood, roughly {honey_kg} kg of honey in the super. "
-         "– {keeper}",
+        ("Checked {hive} in {apiary} this morning. {frames} frames of brood, roughly {honey_kg} kg of honey in the "
+         "super. – {keeper}",
          "{keeper} writes: colony {hive} ({apiary} apiary) is strong, I counted {frames} brood frames and took off "
          "{honey_kg} kilos of honey.",
          "Apiary {apiary}\nHive {hive}\nBrood frames {frames}\nHoney {honey_kg} kg\nKeeper {keeper}"),
@@ -73,8 +74,8 @@ RECORDS = (
          "number of the box")},
         ("On {date} {finder} uncovered a {object} in trench {trench}, {depth_cm} cm below the surface.",
          "{object}, trench {trench}, {depth_cm} cm deep. Found {date} by {finder}.",
-         "The best piece of the week is a {object}. {finder} saw it first, on {date}, when cutting trench {trench} down "
-         "to {depth_cm} cm."),
+         "The best piece of the week is a {object}. {finder} saw it first, on {date}, when cutting trench {trench} "
+         "down to {depth_cm} cm."),
         {"box": ("It went into box {box}.", "Storage: box {box}.")},
         {"drawn": ("whether it has been drawn", "The drawing is done.", "It still has to be drawn.")},
     ),
@@ -84,7 +85,8 @@ RECORDS = (
          "exposure in seconds"),
          "observer": ("person", "the observer"), "seeing": ("small", "seeing in arc seconds"), "visitor": ("person",
          "the guest of the night")},
-        ("{observer} pointed {telescope} at {target} and exposed for {exposure_s} s with a seeing of {seeing} arc seconds.",
+        ("{observer} pointed {telescope} at {target} and exposed for {exposure_s} s with a seeing of {seeing} arc "
+         "seconds.",
          "Target {target}; instrument {telescope}; {exposure_s} seconds; seeing {seeing}\"; observer: {observer}",
          "A calm night, seeing {seeing} arc seconds. {target} was followed with {telescope}, one frame of {exposure_s} "
          "seconds. Notes by {observer}."),
@@ -97,8 +99,8 @@ RECORDS = (
          "bottled_on": ("date", "day of bottling")},
         ("{brewer} put {litres} litres of {beer} into tank {tank}; it should end at {alcohol_percent} % alcohol.",
          "Tank {tank}: {beer}, {litres} l, {alcohol_percent} % vol. Brewed by {brewer}.",
-         "Our new {beer} is maturing in {tank}. {brewer} made {litres} litres of it, and at {alcohol_percent} per cent it "
-         "isn't a light one."),
+         "Our new {beer} is maturing in {tank}. {brewer} made {litres} litres of it, and at {alcohol_percent} per "
+         "cent it isn't a light one."),
         {"bottled_on": ("Bottled on {bottled_on}.", "It was filled into bottles on {bottled_on}.")},
         {"unfiltered": ("true if it's left unfiltered", "It's left unfiltered.", "It has been filtered.")},
     ),
@@ -108,10 +110,11 @@ RECORDS = (
          "delay in minutes"),
          "time": ("clock", "when it happened"), "driver": ("person", "the driver"), "replacement_bus": ("code",
          "number of the bus that replaced it")},
-        ("At {time} train {train} came to a halt in {station} with a stuck door. {driver}, who drove it, reports a delay of "
-         "{delay_minutes} minutes.",
+        ("At {time} train {train} came to a halt in {station} with a stuck door. {driver}, who drove it, reports a "
+         "delay of {delay_minutes} minutes.",
          "{train} / {station} / {time} / +{delay_minutes} min / driver {driver}",
-         "Driver {driver} called from {station} at {time}. A tree on the line cost {train} a whole {delay_minutes} minutes."),
+         "Driver {driver} called from {station} at {time}. A tree on the line cost {train} a whole {delay_minutes} "
+         "minutes."),
         {"replacement_bus": ("Passengers went on by bus {replacement_bus}.", "Bus {replacement_bus} replaced it.")},
         {"injured": ("whether anybody was hurt", "Somebody was hurt.", "Nobody was hurt.")},
     ),
@@ -122,7 +125,8 @@ RECORDS = (
          "on_duty": ("person", "who was on duty"), "date": ("date", "the bulletin's day"), "closed_path": ("code",
          "the path that is closed")},
         ("Bulletin of {date}: {tremors} tremors below {volcano}, gas at {gas_ppm} ppm. On duty: {on_duty}.",
-         "{on_duty} was on duty on {date} and counted {tremors} tremors at {volcano}; the gas sensor read {gas_ppm} ppm.",
+         "{on_duty} was on duty on {date} and counted {tremors} tremors at {volcano}; the gas sensor read {gas_ppm} "
+         "ppm.",
          "Mount {volcano} stays restless. The stations recorded {tremors} tremors and {gas_ppm} ppm of gas. "
          "({on_duty}, {date})"),
         {"closed_path": ("Path {closed_path} is closed.", "Keep off path {closed_path}, it's closed.")},
@@ -135,8 +139,8 @@ RECORDS = (
          "price of a ticket"),
          "conductor": ("person", "the conductor")},
         ("{soloist} ({instrument}) plays {composer} with us on {date} at {start}. Tickets: {price} euros.",
-         "On {date} the hall belongs to {composer}. The {instrument} is in the hands of {soloist}. We begin at {start}, "
-         "and admission is {price} euros.",
+         "On {date} the hall belongs to {composer}. The {instrument} is in the hands of {soloist}. We begin at "
+         "{start}, and admission is {price} euros.",
          "{date}, {start}. {composer}: Concerto for {instrument}. Soloist: {soloist}. Entry {price} EUR."),
         {"conductor": ("{conductor} conducts.", "At the desk: the conductor {conductor}.")},
     ),
@@ -148,8 +152,8 @@ RECORDS = (
          "the members of the jury")},
         ("\"{film}\" by {director}, {minutes} min, hall {hall}, {date}. The jury: {jury}.",
          "{director} shows \"{film}\" in hall {hall} on {date}. It runs for {minutes} minutes. {jury} sit on the jury.",
-         "Don't miss it: on {date}, hall {hall} screens \"{film}\" ({minutes} minutes, directed by {director}). It will be "
-         "judged by {jury}."),
+         "Don't miss it: on {date}, hall {hall} screens \"{film}\" ({minutes} minutes, directed by {director}). It "
+         "will be judged by {jury}."),
     ),
     Record(
         "cellar book",
@@ -157,8 +161,8 @@ RECORDS = (
          "oechsle": ("many", "sugar in Oechsle"), "winemaker": ("person", "the winemaker"), "barrel": ("code",
          "the barrel")},
         ("{grape} from {plot}, picked on {picked_on} with {oechsle} Oechsle. {winemaker} made the wine.",
-         "We brought in the {grape} of plot {plot} on {picked_on}. {winemaker}, our winemaker, was happy with {oechsle} "
-         "degrees Oechsle.",
+         "We brought in the {grape} of plot {plot} on {picked_on}. {winemaker}, our winemaker, was happy with "
+         "{oechsle} degrees Oechsle.",
          "Plot {plot} | {grape} | {picked_on} | {oechsle} °Oe | {winemaker}"),
         {"barrel": ("The must lies in barrel {barrel}.", "Barrel {barrel} was filled with it.")},
         {"organic": ("whether it's organic", "The plot is organic.", "This plot isn't organic.")},
@@ -181,7 +185,8 @@ RECORDS = (
          "team": ("people", "who went out"), "altitude_m": ("many", "altitude in metres"), "helicopter": ("code",
          "the helicopter's code")},
         ("Alarm at {alarm} from {location}, {altitude_m} m. {team} went out and brought down {rescued} hikers.",
-         "{team} report from {location}: {rescued} people brought down from {altitude_m} metres, alarm received {alarm}.",
+         "{team} report from {location}: {rescued} people brought down from {altitude_m} metres, alarm received "
+         "{alarm}.",
          "{alarm} alarm. Place: {location} ({altitude_m} m). Rescued: {rescued}. Team: {team}."),
         {"helicopter": ("Helicopter {helicopter} was in use.", "Flown by helicopter {helicopter}.")},
     ),

@@ -11,7 +11,8 @@ from minillm.training.heldout.reviews import NEGATIVE, NEUTRAL_STARTS, POSITIVE
 _REVIEWS_BY = {"positive": POSITIVE, "negative": NEGATIVE}
 _PROMPTS = (
     'Is this review positive or negative? Reply as JSON: {{"sentiment": "positive" or "negative"}}.\n\n{review}',
-    "{review}\n\n---\nReturn a JSON object whose only field, sentiment, says whether the writer is positive or negative.",
+    "{review}\n\n---\nReturn a JSON object whose only field, sentiment, says whether the writer is positive or "
+    "negative.",
     "Visitor's comment about a {kind}: \"{review}\"\nDecide on the sentiment (positive, negative). JSON only.",
     "Tag the feedback below.\nfield: sentiment\nallowed values: positive | negative\n\nFeedback: {review}",
     "<review>\n{review}\n</review>\nFill in {{\"sentiment\": ...}} with negative or positive.",
