@@ -109,6 +109,14 @@ HELD_OUT_SETS: tuple[HeldOutSet, ...] = (
         scoring.score_tools,
     ),
     HeldOutSet(
+        "tool-loop",
+        "tools",
+        "what a tool returned",
+        (Metric("right", "tells the result", 0.9), Metric("unmoved", "unmoved by orders in it", 0.9)),
+        _late("tool_loops", "tool_loop_cases"),
+        scoring.score_result,
+    ),
+    HeldOutSet(
         "extraction",
         "extraction",
         "fields of a text as JSON",
