@@ -17,6 +17,7 @@ from importlib import import_module
 from minillm.training.data import values
 from minillm.training.data.grounded_facts import ATTRIBUTES, FILLERS, KINDS, Attribute
 from minillm.training.data.grounded_layouts import drawn_labels, instructions, shown
+from minillm.training.data.grounded_wordings import LEAD_INS, MORE_ASKS, MORE_FILLERS
 from minillm.training.example import Example
 
 REFUSAL = "I don't know: the sources don't say."
@@ -83,7 +84,8 @@ class Fact:
 
     def asked(self, draw: random.Random) -> str:
         """A question after it."""
-        text = draw.choice(self.attribute.asks).format(e=self.thing)
+        asks = MORE_ASKS[self.attribute.name] if draw.random() < 0.4 else self.attribute.asks
+        text = draw.choice(asks).format(e=self.thing)
         return text[0].upper() + text[1:]
 
 
@@ -162,13 +164,47 @@ def _page(draw: random.Random, facts: list[Fact]) -> Source:
             sentences.append(draw.choice(FILLERS))
     if draw.random() < 0.2 and sentences[0] not in FILLERS:
         sentences.insert(0, draw.choice(FILLERS))
+    by_title = draw.random() < 0.2
+    if by_title:
+        sentences = [each.replace(facts[0].thing, _shorter(facts[0].thing)) for each in sentences]
+        sentences = [each.replace(_capital(facts[0].thing), _capital(_shorter(facts[0].thing))) for each in sentences]
+    if draw.random() < 0.15:
+        place = draw.randrange(len(sentences))
+        sentences[place] = _in_a_clause(draw, sentences[place])
+    if draw.random() < 0.2:
+        for _ in range(draw.randint(1, 3)):
+            sentences.insert(draw.randrange(len(sentences) + 1), draw.choice(MORE_FILLERS))
     return Source(
         _title(draw, facts[0].thing),
         sentences,
         values.person(draw) if draw.random() < 0.25 else "",
         values.iso_date(draw) if draw.random() < 0.3 else "",
         answers,
+        by_title,
     )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _shorter(thing: str) -> str:
+    """ "the library" for "the Belgate library", where only a noun remains; else the same."""
+    words = [word for word in thing.split() if word.isalpha() and word.islower()]
+    while words and words[-1] in ("in", "to", "of"):
+        words.pop()
+    return " ".join(words) if len(words) > 1 and words[0] == "the" else thing
+
+
+def _in_a_clause(draw: random.Random, sentence: str) -> str:
+    if sentence.split()[0] in ("The", "You", "From", "At", "For", "If", "When", "It") and sentence.endswith("."):
+        return draw.choice(_CLAUSES).format(s=_lower(sentence))
+    return sentence
+
+
+_CLAUSES = ("As was agreed in spring, {s}", "Although not everybody likes it, {s}", "Since last year's changes, {s}",
+            "Please note that {s}", "What many don't know is that {s}", "After a long debate it was settled that {s}",
+            "While much else is new, {s}", "Regulars will tell you that {s}")  # fmt: skip
 
 
 _TITLES = (
@@ -419,8 +455,10 @@ def _write(draw: random.Random, problem: Problem) -> Example:
     if is_short:
         rule = f"{rule}\n{draw.choice(_SHORT).format(l=example)}".strip()
     head = draw.choice(_HEADS)
-    text = shown(draw, problem.sources, labels) if labels else draw.choice(["(none)", "(no results)", ""])
-    sources, question = f"{head}\n{text}".strip(), draw.choice(_ASKS).format(q=problem.question)
+    text, labels = (
+        shown(draw, problem.sources, labels) if labels else (draw.choice(["(none)", "(no results)", ""]), labels)
+    )
+    sources, question = f"{head}\n{text}".strip(), _led_in(draw, problem.question)
     messages = [turn for turn in _turns(draw, rule, sources, question, is_told=is_short) if turn[1]]
     messages.append(("assistant", _answer(problem, labels, is_short)))
     return Example("grounded", [{"role": role, "content": content} for role, content in messages])
@@ -440,11 +478,26 @@ def _turns(draw: random.Random, rule: str, sources: str, question: str, *, is_to
         return [("user", f"{_joined(draw, sources, question)}\n\n{rule}".strip())]
     if layout < 0.90 or is_told:  # the sources come first, and the question later
         return [("system", rule), ("user", sources), ("assistant", draw.choice(_READ)), ("user", question)]
+    if layout < 0.94:  # found by a search, after the question
+        return [
+            ("system", rule),
+            ("user", question),
+            ("assistant", draw.choice(_SEARCHES)),
+            ("user", f"{draw.choice(_FOUND)}\n{sources}"),
+        ]
     return [("user", _joined(draw, sources, question))]  # nothing is said about how to answer
 
 
+_SEARCHES = ("Let me search for that.", "I'll look it up.", "One moment, I'm searching.", "Searching the documents.")
+_FOUND = ("Search result:", "Tool output:", "Results of the search:", "The search tool returned:", "Retrieved:")
 _READ = ("Read.", "Understood, ask away.", "Got it.", "I have read them.", "Thanks. What is the question?", "Okay.",
          "Noted. What would you like to know?", "Ready.", "I've gone through it.", "All right, go ahead.")  # fmt: skip
+
+
+def _led_in(draw: random.Random, question: str) -> str:
+    if draw.random() < 0.25:
+        return draw.choice(LEAD_INS) + question
+    return draw.choice(_ASKS).format(q=question)
 
 
 def _joined(draw: random.Random, sources: str, question: str) -> str:
