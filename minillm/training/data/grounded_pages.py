@@ -34,6 +34,7 @@ class Source:
         dated: ISO date; "" for none.
         answers: each fact that it tells, and the sentence to answer with.
         by_title: whether only the title names what the text is about.
+        shorter: the name that the text then uses, such as "the library".
     """
 
     title: str
@@ -42,6 +43,7 @@ class Source:
     dated: str = ""
     answers: list[tuple[Fact, str]] = field(default_factory=list)
     by_title: bool = False
+    shorter: str = ""
 
     def answer(self, fact: Fact) -> str:
         """The sentence that tells a fact, with the thing's name."""
@@ -107,6 +109,9 @@ def page_examples(seed: int) -> Iterator[Example]:
             problem = _yes_or_no(draw)
         else:
             problem = _one_fact(draw)
+        # A question after "the library" could mean every page that calls its own library so.
+        if any(each.shorter and each.shorter in problem.question for each in problem.sources):
+            continue
         if draw.random() < 0.08 and problem.sources:
             _inject(draw, problem)
         yield _write(draw, problem)
@@ -164,7 +169,8 @@ def _page(draw: random.Random, facts: list[Fact]) -> Source:
             sentences.append(draw.choice(FILLERS))
     if draw.random() < 0.2 and sentences[0] not in FILLERS:
         sentences.insert(0, draw.choice(FILLERS))
-    by_title = draw.random() < 0.2
+    shorter = _shorter(facts[0].thing)
+    by_title = draw.random() < 0.25 and shorter != facts[0].thing
     if by_title:
         sentences = [each.replace(facts[0].thing, _shorter(facts[0].thing)) for each in sentences]
         sentences = [each.replace(_capital(facts[0].thing), _capital(_shorter(facts[0].thing))) for each in sentences]
@@ -181,6 +187,7 @@ def _page(draw: random.Random, facts: list[Fact]) -> Source:
         values.iso_date(draw) if draw.random() < 0.3 else "",
         answers,
         by_title,
+        shorter if by_title else "",
     )
 
 

@@ -8,7 +8,7 @@ MORE_ASKS: dict[str, tuple[str, ...]] = {
     "day off": ("When in the week can't I count on {e}?", "Which day should I avoid for {e}?"),
     "price": ("What would {e} set me back?", "How much money do I need for {e}?", "What are the costs for {e}?"),
     "late fee": ("What happens to my wallet if I miss the time at {e}?", "Is there a penalty for delay at {e}, and how high?"),
-    "discount": ("How much do I save on {e} if I'm at university?", "What reduction is there for pupils on {e}?"),
+    "discount": ("How much do I save on {e} if I'm at university?", "What reduction is there for students on {e}?"),
     "head": ("Who's the boss of {e}?", "Who manages {e}?", "Who has the say over {e}?"),
     "deputy": ("Who takes over {e} if the boss is on leave?", "Who covers for the manager of {e}?"),
     "founder": ("Who created {e}?", "Whom do we owe {e} to?"),
@@ -52,7 +52,7 @@ MORE_ASKS: dict[str, tuple[str, ...]] = {
 
 LEAD_INS: tuple[str, ...] = (
     "Can you tell me: ", "Do you happen to know: ", "I'd like to know: ", "Quick question: ", "Hi! ", "Hello, ", "Could you look this up? ",
-    "Sorry to bother you, but ", "A colleague wants to know: ", "One thing I couldn't find: ", "For my notes: ", "Please check: ",
+    "Sorry to bother you. ", "A colleague wants to know: ", "One thing I couldn't find: ", "For my notes: ", "Please check: ",
 )  # fmt: skip
 
 MORE_FILLERS: tuple[str, ...] = (
