@@ -475,7 +475,8 @@ def _turns(draw: random.Random, rule: str, sources: str, question: str, *, is_to
     """The turns before the answer; `is_told` if the instructions can't be left out."""
     layout = draw.random()
     if layout < 0.35:
-        return [("system", rule), ("user", _joined(draw, sources, question))]
+        again = f"\n\n{draw.choice(_AGAIN)}" if draw.random() < 0.15 else ""
+        return [("system", rule), ("user", _joined(draw, sources, question) + again)]
     if layout < 0.47:
         parts = [rule, sources] if draw.random() < 0.6 else [sources, rule]
         return [("system", "\n\n".join(parts).strip()), ("user", question)]
@@ -497,6 +498,12 @@ def _turns(draw: random.Random, rule: str, sources: str, question: str, *, is_to
 
 _SEARCHES = ("Let me search for that.", "I'll look it up.", "One moment, I'm searching.", "Searching the documents.")
 _FOUND = ("Search result:", "Tool output:", "Results of the search:", "The search tool returned:", "Retrieved:")
+_AGAIN = (
+    "Remember to cite.",
+    "Don't forget the citation.",
+    "Sources only, please.",
+    "With the label in brackets, please.",
+)
 _READ = ("Read.", "Understood, ask away.", "Got it.", "I have read them.", "Thanks. What is the question?", "Okay.",
          "Noted. What would you like to know?", "Ready.", "I've gone through it.", "All right, go ahead.")  # fmt: skip
 
