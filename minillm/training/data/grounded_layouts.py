@@ -59,8 +59,6 @@ def shown(draw: random.Random, sources: list[Source], labels: list[str]) -> tupl
     if draw.random() < 0.3:
         return draw.choice(_DATA)(draw, sources, labels, has_titles), labels
     layout = draw.choice([each for each in _WRAPPED if not has_titles or "{t}" in each])
-    if layout.startswith("[{l}]: "):  # footnotes
-        labels = [f"^{label}" for label in labels]
     joint = draw.choice(["\n", "\n\n", "\n\n", "\n---\n"])
     between = draw.choice([" ", " ", " ", "\n"])
     place = draw.choice(["title", "title", "before", "after"])
@@ -79,8 +77,7 @@ def shown(draw: random.Random, sources: list[Source], labels: list[str]) -> tupl
         form = layout if has_titles else re.sub(r"(<title>\{t\}</title>\n?)|(<source>\{t\}</source>\n?)|"
                                                 r"( title=\"\{t\}\")|(Title: \{t\}\n)|(Subject: \{t\}\n)|(# \{t\}\n)|"
                                                 r"( ?\(\{t\}\))|( – \{t\})|(\{t\}, )|(\{t\} wrote)|( ?\{t\}(: | — |\. | \| )?)", "", layout)  # fmt: skip
-        if not has_titles and "{l}]{x}" in form:
-            form = form.replace("{l}]{x}", "{l}] {x}")
+        form = re.sub(r"([)|\]]) ?\{x\}", r"\1 {x}", form)  # a space in the place of a title
         written.append(form.format(l=label, t=title, x=text).strip())
     return joint.join(written), labels
 
