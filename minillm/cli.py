@@ -287,7 +287,7 @@ def serve(
 
     Where OTEL_EXPORTER_OTLP_ENDPOINT names a collector, each request is a
     span, with the GenAI conventions' names and the client's trace around it.
-    That needs: pip install 'minillm\[telemetry]'.
+    That needs: pip install 'minillm\\[telemetry]'.
 
     [bold]How it ends[/]
 
