@@ -56,10 +56,13 @@ def course(
     tokens_per_step: Annotated[int, typer.Option(min=1, help="The most tokens to learn from in one step.")] = 2048,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="The highest; it rises, then falls.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of the examples and of the adapter's first values.")] = 0,
+    begin_from: Annotated[
+        str | None, typer.Option("--from", metavar="ADAPTER", help="Begin with this one, such as course or ./folder.")
+    ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Begin again even if the folder holds a checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")] = "auto",
 ) -> None:
-    """Train the course's adapter: about an hour and a half on two CPU cores, minutes on a GPU.
+    """Train the course's adapter: about an hour on two CPU cores, minutes on a GPU.
 
     Ctrl-C stops it with a checkpoint, and the same command goes on from there. The options' defaults are those that
     made the adapter which minillm ships. A smaller one in ten minutes: --steps 40 --rank 8.
@@ -76,7 +79,7 @@ def course(
         learning_rate=learning_rate,
         seed=seed,
     )
-    train_course(output, base_model=base, recipe=recipe, device=device, anew=anew, console=err)
+    train_course(output, base_model=base, recipe=recipe, device=device, anew=anew, console=err, begin_from=begin_from)
 
 
 @train.command()

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from minillm.engine.loading import load_model_and_tokenizer, resolve_device
+from minillm.engine.loading import load_adapter, load_model_and_tokenizer, resolve_device
 from minillm.errors import MinillmError
 from minillm.models.adapter_files import save_adapter
 from minillm.training.data.mix import course_examples
@@ -23,10 +23,20 @@ SECONDS_BETWEEN_CHECKPOINTS = 120
 STEPS_BETWEEN_LINES = 10
 
 
-def train_course(folder: Path, *, base_model: str, recipe: Recipe, device: str, anew: bool, console: Console) -> None:
+def train_course(
+    folder: Path,
+    *,
+    base_model: str,
+    recipe: Recipe,
+    device: str,
+    anew: bool,
+    console: Console,
+    begin_from: str | None = None,
+) -> None:
     """Trains, and leaves in `folder` the adapter in PEFT's format and a log with one line of JSON a step.
 
-    Where the folder holds the checkpoint of a training that was stopped, that is gone on with.
+    Where the folder holds the checkpoint of a training that was stopped, that is gone on with. `begin_from` is the name
+    or the folder of an adapter to begin with, instead of none.
 
     Raises:
         MinillmError: for a folder that can't be written, a finished training, or a checkpoint of another recipe.
@@ -39,11 +49,14 @@ def train_course(folder: Path, *, base_model: str, recipe: Recipe, device: str, 
     if anew:
         checkpoint.unlink(missing_ok=True)
     where = resolve_device(device)
+    first = load_adapter(begin_from) if begin_from is not None else None
     with console.status("Loading the model …"):
         base, tokenizer = load_model_and_tokenizer(base_model, fastest_dtype(where), where)
         trainer = Trainer(base, tokenizer, course_examples, recipe)
         if checkpoint.exists():
             trainer.load_checkpoint(checkpoint)
+        elif first is not None:
+            trainer.begin_from(first)
     if len(trainer.steps) >= recipe.num_steps:
         raise MinillmError(f"{folder} holds a training that is done. Give --anew to do it again, or another folder.")
     _say_what_happens(trainer, base_model, base.embed_tokens.weight.dtype, where, console)

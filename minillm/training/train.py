@@ -318,6 +318,23 @@ class Trainer:
         }
         return LoRAAdapter(name=name, factors=factors, base_model=base_model)
 
+    def begin_from(self, adapter: LoRAAdapter) -> None:
+        """Begins with an adapter's factors instead of with none.
+
+        Raises:
+            MinillmError: for one of another rank or scale than the recipe's, or of other products than `TARGETS`.
+        """
+        parts = dict(self.model.parts())
+        for path in parts.keys() | adapter.factors.keys():
+            part, factors = parts.get(path), adapter.factors.get(path)
+            if part is None or factors is None or factors.a.shape != part.lora_A.shape or factors.scale != part.scale:
+                raise MinillmError(
+                    f"Training can't begin from {adapter.name!r}: expected rank {self.recipe.rank}, alpha "
+                    f"{self.recipe.alpha:g} and all of {', '.join(TARGETS)} in each layer, which {path} doesn't fit."
+                )
+            part.lora_A.data.copy_(factors.a)
+            part.lora_B.data.copy_(factors.b)
+
     def save_checkpoint(self, path: Path) -> None:
         """Writes everything that `load_checkpoint` needs to go on; the file appears whole or not at all."""
         state = {

@@ -42,3 +42,13 @@ def test_a_folder_that_cannot_be_made_is_said_before_the_model_is_loaded(tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(MinillmError, match="can't be made"):
         CliRunner().invoke(app, [*COURSE, "-o", str(tmp_path / "file" / "adapter")], catch_exceptions=False)
+
+
+def test_it_goes_on_from_an_adapter(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    CliRunner().invoke(app, [*COURSE, "--steps", "1", "-o", str(first)], catch_exceptions=False)
+    CliRunner().invoke(app, [*COURSE, "--steps", "1", "-o", str(second), "--from", str(first)], catch_exceptions=False)
+    again, before = ((each / "adapter_model.safetensors").read_bytes() for each in (second, first))
+    assert len(again) == len(before) and again != before
+    with pytest.raises(MinillmError, match="No adapter is called 'nowhere'"):
+        CliRunner().invoke(app, [*COURSE, "-o", str(tmp_path / "third"), "--from", "nowhere"], catch_exceptions=False)

@@ -171,3 +171,22 @@ def test_the_learning_rate_rises_then_falls_to_a_twentieth() -> None:
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert all(after < before for before, after in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_training_begins_from_an_adapter_where_one_is_given() -> None:
+    first = make_trainer()
+    list(first.run())
+    learned = first.adapter("first", "tiny-random")
+    second = make_trainer(seed=1)
+    second.begin_from(learned)
+    token_ids = torch.randint(0, 512, (20,))
+    assert torch.equal(second.model(token_ids, [20]), first.model(token_ids, [20]))
+    next(second.run())
+    assert second.adapter("second", "tiny-random").fingerprint != learned.fingerprint
+
+
+def test_an_adapter_of_another_rank_or_scale_is_no_beginning() -> None:
+    learned = make_trainer().adapter("first", "tiny-random")
+    for recipe in ({"rank": 8}, {"alpha": 8.0}):
+        with pytest.raises(MinillmError, match="can't begin from 'first'"):
+            make_trainer(**recipe).begin_from(learned)
