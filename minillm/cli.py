@@ -1,4 +1,4 @@
-"""The command `minillm`: chat, generate, serve, bench, eval, train, weights, doctor, lab.
+"""The command `minillm`: chat, generate, serve, bench, rag, eval, train, weights, doctor, lab.
 
 Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 it could not be done
 (one sentence says why), 2 the command line is wrong, 130 stopped with Ctrl-C.
@@ -25,6 +25,7 @@ from rich.markup import escape
 
 from minillm.errors import InvalidRequestError, MinillmError
 from minillm.evaluation.command import evaluation
+from minillm.rag.command import app as rag_app
 from minillm.training.command import train
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(rag_app, name="rag")
 app.add_typer(evaluation, name="eval")
 app.add_typer(train, name="train")
 err = Console(stderr=True, highlight=False)

@@ -19,17 +19,17 @@ import platform
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from minillm.errors import MinillmError
 from minillm.lab.display import ProgressLine
+from minillm.rag.python_docs import public_members
 from minillm.weights import minillm_home
 
 Vectors: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -96,7 +96,7 @@ def standard_library(modules: Sequence[str] = MODULES) -> list[Passage]:
                 module = importlib.import_module(module_name)
             except ImportError:
                 continue
-        for name, thing in _public(module):
+        for name, thing in public_members(module):
             summary = _summary(thing)
             if len(summary.split()) >= _MIN_WORDS and summary not in seen:
                 seen.add(summary)
@@ -108,30 +108,6 @@ def search_questions() -> list[SearchQuestion]:
     """The questions that ship with lesson 03."""
     text = files("minillm.lab").joinpath("data", "standard-library-questions.json").read_text(encoding="utf-8")
     return [SearchQuestion(entry["question"], tuple(entry["answers"])) for entry in json.loads(text)["questions"]]
-
-
-def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """The module's own public functions and classes by name, then the methods of its classes."""
-    home = module.__name__
-    listed = getattr(module, "__all__", None)
-    own: dict[str, Any] = {}
-    for name in sorted(listed or vars(module)):
-        thing = getattr(module, name, None)
-        # What a module merely imported belongs to another one; its own may come from an accelerator such as _heapq.
-        at_home = listed is not None or str(getattr(thing, "__module__", "")).lstrip("_") == home
-        if at_home and callable(thing) and not name.startswith("_"):
-            own[name] = thing
-    # `random.choice` is a method of an instance, and has the same text as `random.Random.choice`: the short name wins.
-    yield from own.items()
-    for name, thing in own.items():
-        if inspect.isclass(thing) and not issubclass(thing, BaseException):
-            for part, member in sorted(vars(thing).items()):
-                if not part.startswith("_") and _is_method(member):
-                    yield f"{name}.{part}", member
-
-
-def _is_method(member: Any) -> bool:
-    return isinstance(member, property | classmethod | staticmethod) or inspect.isroutine(member)
 
 
 def _summary(thing: Any) -> str:
