@@ -44,7 +44,10 @@ app.add_typer(evaluation, name="eval")
 app.add_typer(train, name="train")
 err = Console(stderr=True, highlight=False)
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A known name, a folder, a .gguf file, or org/name.")]
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="A known name, a folder, a .gguf file, or org/name; or one of these +adapter."),
+]
 MaxTokens = Annotated[int, typer.Option(help="The most tokens to generate.")]
 Temperature = Annotated[float, typer.Option(help="0 always takes the likeliest token; 1 samples as the model says.")]
 TopK = Annotated[int, typer.Option(help="Sample among the k likeliest tokens only; 0 is off.")]
@@ -235,6 +238,10 @@ def serve(
     embedding_model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Serve /v1/embeddings too: all-minilm-l6-v2, or a folder.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]PATH", help="A LoRA adapter, served as MODEL+NAME; may be given several times."),
+    ] = None,
     max_num_seqs: Annotated[int | None, typer.Option(min=1, help="The most requests in one step.")] = None,
     max_num_waiting: Annotated[
         int, typer.Option(min=1, help="The most requests that wait for their turn; one more gets a 429.")
@@ -254,6 +261,13 @@ def serve(
     kept in memory, to go on from), /v1/embeddings, /tokenize, /detokenize.
     GET /v1/models, /health (the process lives), /ready (requests are taken),
     /metrics (for Prometheus), /openapi.json.
+
+    [bold]Adapters[/]
+
+    One server has one model, and any number of LoRA adapters beside it. A
+    request's "model" chooses: MODEL alone, or MODEL+NAME with an adapter;
+    requests with different ones are computed together. --adapter takes one
+    that comes with minillm, such as course, or a folder in PEFT's format.
 
     [bold]What it shows[/]
 
@@ -305,6 +319,7 @@ def serve(
     \b
       minillm serve
       minillm serve --model ./my-model --port 9000 --quantization int8
+      minillm serve --adapter course --adapter mine=./my-adapter
       minillm serve --host 0.0.0.0 --api-keys keys.toml --log-json
     """
     with err.status("Loading PyTorch …"):
@@ -325,7 +340,7 @@ def serve(
     tracer_provider = tracer_provider_from_environment()
     with listen(host, port) as listening:
         limits = {"max_num_seqs": max_num_seqs, "max_num_waiting": max_num_waiting}
-        llm = _load(model, dtype, quantization, device, **limits)
+        llm = _load(model, dtype, quantization, device, adapters=_adapters(adapter or []), **limits)
         embedder = None
         if embedding_model:
             from minillm.engine.embedding import EmbeddingModel
@@ -437,6 +452,16 @@ def _load(model: str, dtype: str, quantization: str | None, device: str, **setti
         fetch(base)  # has a progress bar of its own
     with err.status(f"Loading {escape(model)} …"):
         return LLM(model, dtype=dtype, quantization=quantization, device=device, **settings)
+
+
+def _adapters(given: list[str]) -> list[str | dict[str, object]]:
+    """What `LLM` takes, of "course", "./folder" and "name=./folder"."""
+    adapters: list[str | dict[str, object]] = []
+    for text in given:
+        name, separator, path = text.partition("=")
+        is_pair = separator and not Path(text).exists()
+        adapters.append({name: path} if is_pair else text)
+    return adapters
 
 
 def _lines() -> Iterator[str]:

@@ -47,6 +47,7 @@ class AsyncEngine:
         request_id: str | None = None,
         tenant: str = "",
         extra_keys: tuple[str, ...] = (),
+        adapter: str | None = None,
     ) -> AsyncIterator[Event]:
         """Yields `OutputChunk`s as they are made, and a `RequestOutput` for each of the n outputs when it's complete.
 
@@ -69,7 +70,13 @@ class AsyncEngine:
         def add() -> None:
             try:
                 self.engine.add_request(
-                    prompt_token_ids, params, deliver, request_id=name, tenant=tenant, extra_keys=extra_keys
+                    prompt_token_ids,
+                    params,
+                    deliver,
+                    request_id=name,
+                    tenant=tenant,
+                    extra_keys=extra_keys,
+                    adapter=adapter,
                 )
             except Exception as error:  # a part that was plugged in may raise anything
                 if not isinstance(error, MinillmError):
@@ -79,7 +86,7 @@ class AsyncEngine:
 
         if name in self._names:
             raise InvalidRequestError(f"There is a request {name!r} already.", "request_id")
-        self.engine.check_request(prompt_token_ids, params)
+        self.engine.check_request(prompt_token_ids, params, adapter)
         self._names.add(name)
         self._submit(add)
         left = params.n

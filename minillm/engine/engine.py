@@ -6,19 +6,21 @@ sampler chooses a token for each request that has caught up with its text.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import reprlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from minillm.engine.adapters import AdapterSource
 from minillm.engine.config import EngineConfig
 from minillm.engine.metrics import EngineMetrics
 from minillm.engine.parts import Parts, build_parts
@@ -135,25 +137,35 @@ class Engine:
     Attributes:
         config: the settings, with every None resolved.
         model, tokenizer, kv, scheduler, sampler, runner: the parts, see `minillm.engine.parts`.
-        fingerprint: a hash over everything that can change the output's numbers.
+        adapters: the LoRA adapters that requests may choose from, by name.
+        fingerprint: a hash over everything that can change the output's numbers, but for a request's adapter.
         grammars: compiles what `SamplingParams.grammar` describes.
         metrics: what the engine measured of itself.
         tracer: what it did in each of the last steps.
     """
 
-    def __init__(self, model: str = "smollm2-135m", config: EngineConfig | None = None, **parts: object) -> None:
+    def __init__(
+        self,
+        model: str = "smollm2-135m",
+        config: EngineConfig | None = None,
+        *,
+        adapters: Sequence[AdapterSource] | Mapping[str, object] = (),
+        **parts: object,
+    ) -> None:
         """Loads the model and builds the parts.
 
         Args:
             model: see `LLM`.
             config: settings.
+            adapters: see `LLM`.
             parts: replacements by name, class or instance: block_allocator, prefix_cache, scheduler, sampler,
                 attention_backend, kernels.
 
         Raises:
             MinillmError: if the model can't be had or a part can't be built.
         """
-        built: Parts = build_parts(model, config or EngineConfig(), parts)
+        built: Parts = build_parts(model, config or EngineConfig(), parts, adapters)
+        self.adapters = built.adapters
         self.model_name, self.config, self.fingerprint = model, built.config, built.fingerprint
         self.model, self.tokenizer = built.model, built.tokenizer
         self.kv, self.scheduler, self.sampler, self.runner = built.kv, built.scheduler, built.sampler, built.runner
@@ -181,6 +193,7 @@ class Engine:
         request_id: str | None = None,
         tenant: str = "",
         extra_keys: tuple[str, ...] = (),
+        adapter: str | None = None,
     ) -> str:
         """Takes a request in.
 
@@ -190,17 +203,18 @@ class Engine:
             on_event: is called with each event, in whatever thread runs the step; must return quickly.
             request_id: unique among those running; made up if not given.
             tenant: whose it is: prompts are reused and turns are shared within and between tenants.
-            extra_keys: what else decides keys and values, such as an adapter's name.
+            extra_keys: what else decides keys and values, such as an image's hash.
+            adapter: name of the one of `adapters` that it's computed with; None for the model alone.
 
         Returns:
             The request's id, for `abort`.
 
         Raises:
-            InvalidRequestError: for a prompt that's empty, too long or has unknown tokens.
+            InvalidRequestError: for a prompt that's empty, too long or has unknown tokens, or an unknown adapter.
             EngineOverloadedError: if max_num_waiting requests wait already.
         """
         prompt = list(prompt_token_ids)
-        self.check_request(prompt, params)
+        self.check_request(prompt, params, adapter)
         matcher = None if params.grammar is None else self.grammars.matcher(params.grammar)
         with self._lock:
             waiting, limit = self.scheduler.num_waiting, self.config.max_num_waiting
@@ -218,6 +232,9 @@ class Engine:
                 raise InvalidRequestError(f"tenant is {tenant!r}; expected a string.", "tenant")
             if not isinstance(extra_keys, tuple) or not all(isinstance(key, str) for key in extra_keys):
                 raise InvalidRequestError(f"extra_keys is {extra_keys!r}; expected a tuple of strings.", "extra_keys")
+            if adapter is not None:
+                # By what it holds: the same adapter under two names shares its blocks.
+                extra_keys = (*extra_keys, f"lora:{self.adapters[adapter].fingerprint}")
             request = Request(
                 request_id=request_id,
                 prompt_token_ids=prompt,
@@ -225,6 +242,7 @@ class Engine:
                 max_num_tokens=min(len(prompt) + params.max_tokens, self.max_model_len),
                 tenant=tenant,
                 extra_keys=extra_keys,
+                adapter=adapter or "",
                 arrival=arrival,
                 seed=fresh_seed() if params.seed is None else params.seed,
             )
@@ -233,11 +251,12 @@ class Engine:
             self._track(request, request_id, 0, on_event, time.perf_counter()).matcher = matcher
         return request_id
 
-    def check_request(self, prompt: Sequence[int], params: SamplingParams) -> None:
+    def check_request(self, prompt: Sequence[int], params: SamplingParams, adapter: str | None = None) -> None:
         """Raises:
         InvalidRequestError: if the request can't be served, whatever the engine's load. A grammar is compiled for
             that, which can take seconds; the next time it's there already.
         """
+        self.check_adapter(adapter)
         vocab_size = self.model.config.vocab_size
         if not prompt:
             raise InvalidRequestError("The prompt is empty; the model needs at least one token to continue.", "prompt")
@@ -256,6 +275,29 @@ class Engine:
             )
         if params.grammar is not None:
             self.grammars.matcher(params.grammar)
+
+    def check_adapter(self, adapter: str | None) -> None:
+        """Raises:
+        InvalidRequestError: if this is no name of an adapter that was loaded, nor None.
+        """
+        if adapter is not None and (not isinstance(adapter, str) or adapter not in self.adapters):
+            raise InvalidRequestError(
+                f"No adapter {adapter!r:.200} was loaded; there is {', '.join(self.adapters) or 'none'}. Load it with "
+                "the model: LLM(model, adapters=[…]).",
+                "adapter",
+            )
+
+    def fingerprint_with(self, adapter: str | None) -> str:
+        """The fingerprint of outputs that are computed with an adapter; of those without, `fingerprint`.
+
+        Raises:
+            InvalidRequestError: if there's no such adapter.
+        """
+        self.check_adapter(adapter)
+        if adapter is None:
+            return self.fingerprint
+        both = f"{self.fingerprint} {self.adapters[adapter].fingerprint}"
+        return f"fp_{hashlib.sha256(both.encode()).hexdigest()[:16]}"
 
     def abort(self, request_id: str) -> bool:
         """Ends a request between two steps, wherever it is; False if it was over already.
@@ -480,6 +522,7 @@ class Engine:
                     max_num_tokens=parent.max_num_tokens,
                     tenant=parent.tenant,
                     extra_keys=parent.extra_keys,
+                    adapter=parent.adapter,
                     arrival=next(self._arrivals),
                     seed=derive_seed(parent.seed, index),
                     num_computed_tokens=parent.num_computed_tokens,

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 import torch
 
+from minillm.engine.adapters import AdapterSource
 from minillm.engine.config import EngineConfig
 from minillm.engine.engine import Engine, Event
 from minillm.engine.progress import track
@@ -49,6 +50,7 @@ class LLM:
         model: str | Path = "smollm2-135m",
         *,
         config: EngineConfig | None = None,
+        adapters: Sequence[AdapterSource] | Mapping[str, object] = (),
         block_allocator: object = None,
         prefix_cache: object = None,
         scheduler: object = None,
@@ -61,8 +63,10 @@ class LLM:
 
         Args:
             model: a name that minillm knows ("smollm2-135m", "tiny-random"), the path of a folder or of a .gguf
-                file, or a Hugging Face name ("org/name").
+                file, or a Hugging Face name ("org/name"). "model+adapter" merges a LoRA adapter into the weights.
             config: settings of the engine.
+            adapters: LoRA adapters that requests may choose from, each a name or the path of a folder, or a mapping of
+                names to paths. They stay beside the model, and requests with different ones run in the same batch.
             block_allocator, prefix_cache, scheduler, sampler, attention_backend, kernels: parts that replace the
                 engine's own, each by a registered name, a class or an instance.
             settings: fields of `EngineConfig`, in place of a whole one: `LLM(model, dtype="bfloat16")`.
@@ -78,6 +82,7 @@ class LLM:
         self.engine = Engine(
             str(model),
             config,
+            adapters=adapters,
             block_allocator=block_allocator,
             prefix_cache=prefix_cache,
             scheduler=scheduler,
@@ -90,6 +95,11 @@ class LLM:
     def model_name(self) -> str:
         """What the model was asked for as."""
         return self.engine.model_name
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters that requests may choose from."""
+        return tuple(self.engine.adapters)
 
     @property
     def model(self) -> Decoder:
@@ -140,6 +150,7 @@ class LLM:
         sampling_params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
+        adapter: str | None = None,
     ) -> RequestOutput: ...
     @overload
     def generate(
@@ -148,10 +159,16 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stream: Literal[False] = False,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> list[RequestOutput]: ...
     @overload
     def generate(
-        self, prompts: Prompt, sampling_params: SamplingParams | None = None, *, stream: Literal[True]
+        self,
+        prompts: Prompt,
+        sampling_params: SamplingParams | None = None,
+        *,
+        stream: Literal[True],
+        adapter: str | None = None,
     ) -> Iterator[OutputChunk]: ...
 
     def generate(
@@ -160,6 +177,7 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         stream: bool = False,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> Any:
         """Continues one prompt or several.
 
@@ -168,6 +186,7 @@ class LLM:
                 ("<|im_end|>") is taken as the text it is.
             sampling_params: for all of them, or one per prompt; the defaults of `SamplingParams` if not given.
             stream: for one prompt: return an iterator of `OutputChunk`s as they are made.
+            adapter: name of one of `adapters`, for all of them, or one per prompt; None for the model alone.
 
         Returns:
             A `RequestOutput` for one prompt, a list of them for a list, in its order.
@@ -181,7 +200,7 @@ class LLM:
                 f"Expected a text, a list of token ids, or a list of either; got {type(prompts).__name__}.", "prompt"
             )
         single = isinstance(prompts, str) or (len(prompts) > 0 and all(isinstance(item, int) for item in prompts))
-        return self._generate([prompts] if single else prompts, sampling_params, single=single, stream=stream)
+        return self._generate([prompts] if single else prompts, sampling_params, adapter, single=single, stream=stream)
 
     @overload
     def chat(
@@ -193,6 +212,7 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str | Message | None = None,
         parallel_tool_calls: bool | None = None,
+        adapter: str | None = None,
     ) -> RequestOutput: ...
     @overload
     def chat(
@@ -204,6 +224,7 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str | Message | None = None,
         parallel_tool_calls: bool | None = None,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> list[RequestOutput]: ...
     @overload
     def chat(
@@ -215,6 +236,7 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str | Message | None = None,
         parallel_tool_calls: bool | None = None,
+        adapter: str | None = None,
     ) -> Iterator[OutputChunk]: ...
 
     def chat(
@@ -226,12 +248,13 @@ class LLM:
         tools: Sequence[Message] | None = None,
         tool_choice: str | Message | None = None,
         parallel_tool_calls: bool | None = None,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> Any:
         """Answers one conversation or several, laid out by the model's chat template.
 
         Args:
             messages: a list of {"role": …, "content": …}, or a list of such lists.
-            sampling_params, stream: as in `generate`.
+            sampling_params, stream, adapter: as in `generate`.
             tools, tool_choice, parallel_tool_calls: as in OpenAI's API; see `minillm.structured.tool_calls`. The
                 calls are in the output's `tool_calls`, or in the chunks' `tool_events`.
 
@@ -254,7 +277,7 @@ class LLM:
         ]
         params = [dataclasses.replace(each, grammar=chat.grammar) for each, chat in zip(params, chats, strict=True)]
         prompts = [chat.prompt_token_ids for chat in chats]
-        outputs = self._generate(prompts, params, single=single, stream=stream)
+        outputs = self._generate(prompts, params, adapter, single=single, stream=stream)
         if not chats[0].may_call:
             return outputs
         if stream:
@@ -267,13 +290,17 @@ class LLM:
         self,
         prompts: Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        adapter: str | Sequence[str | None] | None,
         *,
         single: bool,
         stream: bool,
     ) -> Any:
         params = _one_per_prompt(sampling_params, len(prompts))
+        adapters = _adapter_per_prompt(adapter, len(prompts))
         # All are checked before the first is begun, so that a bad one at the end doesn't waste the work before it.
-        requests = [(self._token_ids(prompt), each) for prompt, each in zip(prompts, params, strict=True)]
+        requests = [
+            (self._token_ids(prompt), each, name) for prompt, each, name in zip(prompts, params, adapters, strict=True)
+        ]
         for request in requests:
             self.engine.check_request(*request)
         if stream:
@@ -292,17 +319,17 @@ class LLM:
             )
         return list(prompt)
 
-    def _run(self, requests: Sequence[tuple[list[int], SamplingParams]]) -> list[RequestOutput]:
+    def _run(self, requests: Sequence[tuple[list[int], SamplingParams, str | None]]) -> list[RequestOutput]:
         """Runs requests to their ends, all at once; in their order."""
-        inboxes = [_Inbox(params.n) for _, params in requests]
+        inboxes = [_Inbox(params.n) for _, params, _ in requests]
         ids: list[str] = []
         try:
-            for (prompt, params), inbox in zip(requests, inboxes, strict=True):
+            for (prompt, params, adapter), inbox in zip(requests, inboxes, strict=True):
                 # A whole list may be longer than the queue: then what's in it is worked on first.
                 limit = self.engine.config.max_num_waiting
                 while limit is not None and self.engine.scheduler.num_waiting >= limit:
                     self.engine.step()
-                ids.append(self.engine.add_request(prompt, params, inbox))
+                ids.append(self.engine.add_request(prompt, params, inbox, adapter=adapter))
             for inbox in track(inboxes, "Generating"):
                 while not inbox.is_complete:
                     self.engine.step()
@@ -311,10 +338,10 @@ class LLM:
             for request_id in ids:
                 self.engine.abort(request_id)
 
-    def _stream(self, prompt: list[int], params: SamplingParams) -> Chunks:
+    def _stream(self, prompt: list[int], params: SamplingParams, adapter: str | None) -> Chunks:
         """Runs one request, chunk by chunk; the generator's return value is the whole output."""
         inbox = _Inbox(params.n)
-        request_id = self.engine.add_request(prompt, params, inbox)
+        request_id = self.engine.add_request(prompt, params, inbox, adapter=adapter)
         try:
             # In this order: another thread may run the last step between the two looks.
             while not inbox.is_complete or inbox.chunks:
@@ -411,3 +438,15 @@ def _one_per_prompt(
             param="sampling_params",
         )
     return params
+
+
+def _adapter_per_prompt(adapter: str | Sequence[str | None] | None, num_prompts: int) -> Sequence[str | None]:
+    if adapter is None or isinstance(adapter, str):
+        return [adapter] * num_prompts
+    if not _is_sequence(adapter) or len(adapter) != num_prompts:
+        raise InvalidRequestError(
+            f"adapter is {adapter!r:.80}; expected the name of an adapter, or a list with a name or None for each of "
+            f"the {num_prompts} prompts.",
+            param="adapter",
+        )
+    return adapter

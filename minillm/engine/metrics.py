@@ -148,6 +148,7 @@ class EngineMetrics:
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._finished = dict.fromkeys(REASONS, 0)
+        self._by_adapter: dict[str, list[int]] = {}  # finished requests and their generated tokens
         self._gauges = {"running": 0, "waiting": 0, "batch": 0}
         self._kv = KVCacheStats(0, 0, 0, 0, 0, 0, 0, 1)
         self._batch = _Series("Requests in a step.", _POWERS)
@@ -203,6 +204,10 @@ class EngineMetrics:
         with self._lock:
             self._finished[reason] = self._finished.get(reason, 0) + 1
             self._counts["generated"] += num_output
+            if request.adapter:
+                of_adapter = self._by_adapter.setdefault(request.adapter, [0, 0])
+                of_adapter[0] += 1
+                of_adapter[1] += num_output
             if finished.index == 0:
                 self._counts["prompt"] += request.num_prompt_tokens
                 self._counts["cached"] += request.num_cached_tokens or 0
@@ -284,6 +289,14 @@ class EngineMetrics:
             done = CounterMetricFamily("minillm_request_success", "Requests by reason.", labels=["finished_reason"])
             for reason, number in self._finished.items():
                 done.add_metric([reason], number)
+            for index, name, help in (
+                (0, "lora_requests", "Finished requests with a LoRA adapter."),
+                (1, "lora_generation_tokens", "Their generated tokens."),
+            ):
+                family = CounterMetricFamily(f"minillm_{name}", help, labels=["lora_name"])
+                for adapter, numbers in self._by_adapter.items():
+                    family.add_metric([adapter], numbers[index])
+                families.append(family)
             histograms = {f"minillm_{_PROMETHEUS_NAMES[name]}": series for name, series in self._latencies.items()}
             histograms["minillm_step_time_seconds"] = self._step_time
             histograms["minillm_iteration_tokens"] = self._step_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from minillm.attention import AttentionBackend, TorchBackend
+from minillm.engine.adapters import AdapterSource, load_adapters
 from minillm.engine.config import EngineConfig
 from minillm.engine.loading import load_model_and_tokenizer, resolve_device, resolve_dtype, resolve_kv_cache_dtype
 from minillm.engine.runner import ModelRunner
@@ -23,6 +24,8 @@ from minillm.kernels.reference import RowByRowKernels
 from minillm.kv import BlockAllocator, HashPrefixCache, KVCacheManager, PrefixCache, RefCountingBlockAllocator
 from minillm.kv.cache import PagedKVCache
 from minillm.models.decoder import Convert, Decoder
+from minillm.models.lora import LoRAAdapter
+from minillm.models.lora_batch import prepare_adapter
 from minillm.sampling import FilteringSampler, Sampler
 from minillm.text import Tokenizer
 
@@ -45,9 +48,15 @@ class Parts:
     runner: ModelRunner
     max_model_len: int
     fingerprint: str
+    adapters: Mapping[str, LoRAAdapter]
 
 
-def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str, object]) -> Parts:
+def build_parts(
+    model_name: str,
+    config: EngineConfig,
+    replacements: Mapping[str, object],
+    adapters: Sequence[AdapterSource] | Mapping[str, object] = (),
+) -> Parts:
     """Loads the model and builds every part, in the place of which a replacement was given with that.
 
     Raises:
@@ -61,6 +70,7 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
         chosen.pop("kernels", None), chosen.pop("attention_backend", None), config, device, dtype
     )
     convert = _conversion(config.quantization, kernels, dtype)
+    loaded = load_adapters(adapters, model_name)
     model, tokenizer = load_model_and_tokenizer(model_name, dtype, device, convert)
     model.kernels = kernels
     if backend.name == "cpu" and kernels.activation_dtype(dtype) != torch.float32:
@@ -113,10 +123,12 @@ def build_parts(model_name: str, config: EngineConfig, replacements: Mapping[str
         device=device,
     )
     max_model_len = cast(int, config.max_model_len)
-    runner = ModelRunner(model, cache, backend)
+    convert_factors = _conversion_of_factors(config.quantization, kernels, dtype)
+    prepared = {name: prepare_adapter(adapter, model, convert_factors) for name, adapter in loaded.items()}
+    runner = ModelRunner(model, cache, backend, prepared)
     if device.type == "cuda" and backend.name == "triton" and not config.enforce_eager:
         runner.capture_graphs(cast(int, config.max_num_seqs), max_model_len)
-    return Parts(config, model, tokenizer, kv, scheduler, sampler, runner, max_model_len, fingerprint)
+    return Parts(config, model, tokenizer, kv, scheduler, sampler, runner, max_model_len, fingerprint, loaded)
 
 
 def choose(
@@ -195,6 +207,16 @@ def _conversion(quantization: str | None, kernels: Kernels, dtype: torch.dtype) 
     if quantization is not None:
         return functools.partial(quantize, kind=quantization)
     return pack if kernels.name == "cpu" and dtype == torch.bfloat16 else None
+
+
+def _conversion_of_factors(quantization: str | None, kernels: Kernels, dtype: torch.dtype) -> Convert | None:
+    """What becomes of adapters' factors: where the weights are bfloat16 or coarser they're packed as that.
+
+    They're small, so they are never quantized; and files mostly hold them in bfloat16.
+    """
+    if kernels.name == "cpu" and (quantization is not None or dtype == torch.bfloat16):
+        return lambda factor: pack(factor.bfloat16())
+    return None
 
 
 def has_fast_path(device: torch.device) -> bool:

@@ -34,6 +34,7 @@ class Request:
         max_num_tokens: of prompt and output together.
         tenant: whose request it is: scopes the prefix cache and the scheduler's fair sharing.
         extra_keys: what else decides the keys and values beside the tokens (an adapter, an image's hash).
+        adapter: name of the LoRA adapter that it's computed with; empty for the model alone.
         arrival: ordinal of its arrival; lower is older.
         seed: of its random numbers.
         token_ids: prompt and output so far.
@@ -48,6 +49,7 @@ class Request:
     max_num_tokens: int
     tenant: str = ""
     extra_keys: tuple[str, ...] = ()
+    adapter: str = ""
     arrival: int = 0
     seed: int = 0
     token_ids: list[int] = field(default_factory=list)

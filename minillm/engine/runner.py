@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from minillm.engine.request import Request
 from minillm.engine.scheduler import ScheduledRequest, SchedulerOutput
 from minillm.kv.cache import PagedKVCache
 from minillm.models.decoder import Decoder
+from minillm.models.lora_batch import LoRABatch, ThinProducts
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class ForwardBatch:
         requests: whose tokens they are, in the order of their rows.
         logits_rows: [num_sampled] int64, the rows after which a token is to be sampled.
         sampled: the requests of those rows.
+        adapters: (first row, end, name) of each stretch of rows whose requests have the same adapter.
     """
 
     token_ids: Tensor
@@ -36,12 +39,17 @@ class ForwardBatch:
     requests: list[Request]
     logits_rows: Tensor
     sampled: list[Request]
+    adapters: tuple[tuple[int, int, str], ...] = ()
 
     @classmethod
     def build(
         cls, scheduled: Sequence[ScheduledRequest], block_size: int, device: torch.device | str = "cpu"
     ) -> ForwardBatch:
-        """Flattens the scheduled requests: each brings its next `num_new_tokens` tokens."""
+        """Flattens the scheduled requests: each brings its next `num_new_tokens` tokens.
+
+        Those with the same adapter come to lie side by side; otherwise they stay in their order.
+        """
+        scheduled = sorted(scheduled, key=lambda item: item.request.adapter)
         starts = np.zeros(len(scheduled) + 1, dtype=np.int32)
         np.cumsum([item.num_new_tokens for item in scheduled], out=starts[1:])
         num_tokens = int(starts[-1])
@@ -78,14 +86,33 @@ class ForwardBatch:
         )
         logits_rows = tensor(np.array(rows, dtype=np.int64))
         requests = [item.request for item in scheduled]
-        return cls(tensor(token_ids), tensor(positions), metadata, requests, logits_rows, sampled)
+        adapters = _adapter_rows(requests, starts)
+        return cls(tensor(token_ids), tensor(positions), metadata, requests, logits_rows, sampled, adapters)
+
+
+def _adapter_rows(requests: Sequence[Request], starts: np.ndarray) -> tuple[tuple[int, int, str], ...]:
+    """See `ForwardBatch.adapters`. `starts` are the first rows of the requests, and the end of the last."""
+    found, first = [], 0
+    for adapter, members in groupby(requests, key=lambda request: request.adapter):
+        end = first + len(list(members))
+        if adapter:
+            found.append((int(starts[first]), int(starts[end]), adapter))
+        first = end
+    return tuple(found)
 
 
 class ModelRunner:
-    """Owns the model and the memory of the KV cache, and runs forward passes."""
+    """Owns the model, its adapters and the memory of the KV cache, and runs forward passes."""
 
-    def __init__(self, model: Decoder, cache: PagedKVCache, backend: AttentionBackend) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        cache: PagedKVCache,
+        backend: AttentionBackend,
+        adapters: Mapping[str, ThinProducts] | None = None,
+    ) -> None:
         self.model = model
+        self.adapters = dict(adapters or {})
         self.cache = cache
         self.backend = backend
         self.graphs: CudaGraphRunner | None = None
@@ -113,15 +140,24 @@ class ModelRunner:
             requests of whose tokens some came out as no numbers: their keys and values aren't to be used.
         """
         self.cache.copy_blocks(block_copies)
-        is_decode = batch.attention.max_query_len == 1
-        if self.graphs is not None and is_decode and self.graphs.can_run(len(batch.token_ids)):
+        # What was recorded has no adapters in it.
+        may_replay = batch.attention.max_query_len == 1 and not batch.adapters
+        if self.graphs is not None and may_replay and self.graphs.can_run(len(batch.token_ids)):
             hidden = self.graphs.run(batch.token_ids, batch.positions, batch.attention)
         else:
-            hidden = self._forward(batch.token_ids, batch.positions, batch.attention)
+            hidden = self._forward(batch.token_ids, batch.positions, batch.attention, self._lora(batch))
         return self.model.logits(hidden[batch.logits_rows]), _broken_requests(batch, hidden)
 
-    def _forward(self, token_ids: Tensor, positions: Tensor, metadata: AttentionMetadata) -> Tensor:
-        hidden: Tensor = self.model(token_ids, positions, PagedAttention(self.backend, self.cache, metadata))
+    def _lora(self, batch: ForwardBatch) -> LoRABatch | None:
+        if not batch.adapters:
+            return None
+        return LoRABatch([(begin, end, self.adapters[name]) for begin, end, name in batch.adapters])
+
+    def _forward(
+        self, token_ids: Tensor, positions: Tensor, metadata: AttentionMetadata, lora: LoRABatch | None = None
+    ) -> Tensor:
+        attention = PagedAttention(self.backend, self.cache, metadata)
+        hidden: Tensor = self.model(token_ids, positions, attention, lora)
         return hidden
 
 

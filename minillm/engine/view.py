@@ -27,6 +27,7 @@ class RequestView(NamedTuple):
         num_preemptions: how often it had to give up its blocks.
         arrived_at, first_token_at: on the clock of `time.perf_counter`; None if it has no token yet.
         block_ids: its KV blocks, in order.
+        adapter: name of the LoRA adapter that it's computed with; empty for the model alone.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class RequestView(NamedTuple):
     arrived_at: float
     first_token_at: float | None
     block_ids: tuple[int, ...]
+    adapter: str = ""
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class RequestView(NamedTuple):
             arrived_at,
             first_token_at,
             block_ids,
+            request.adapter,
         )
 
 

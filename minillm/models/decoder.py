@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from minillm.attention.backend import Attention
 from minillm.kernels import Kernels, QuantizedTensor, TorchKernels
 from minillm.models.config import ModelConfig
+from minillm.models.lora_batch import LoRABatch
 from minillm.models.rope import RotaryEmbedding
 
 Convert: TypeAlias = Callable[[Tensor], QuantizedTensor]
@@ -40,12 +41,14 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__()
+        self.out_features = out_features
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
-    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
+    def forward(self, x: Tensor, kernels: Kernels, lora: LoRABatch | None = None) -> Tensor:
         """x: [n, in_features] → [n, out_features]."""
-        return kernels.linear(x, self.weight, self.bias)
+        out = kernels.linear(x, self.weight, self.bias)
+        return out if lora is None else lora.add(self, x, out, kernels)
 
     @property
     def parts(self) -> tuple[Linear, ...]:
@@ -97,9 +100,10 @@ class FusedLinear(Module):
         for part in self.parts:
             del part.weight
 
-    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
+    def forward(self, x: Tensor, kernels: Kernels, lora: LoRABatch | None = None) -> Tensor:
         """x: [n, in_features] → [n, sum of the parts' out_features]."""
-        return kernels.linear(x, self.weight, self.bias)
+        out = kernels.linear(x, self.weight, self.bias)
+        return out if lora is None else lora.add(self, x, out, kernels)
 
 
 class Embedding(Module):
@@ -149,15 +153,23 @@ class SelfAttention(Module):
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, kernels: Kernels) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        attention: Attention,
+        kernels: Kernels,
+        lora: LoRABatch | None = None,
+    ) -> Tensor:
         """x: [num_tokens, hidden_size] → [num_tokens, hidden_size]."""
         q, k, v = (
-            part.unflatten(1, (-1, self.head_dim)) for part in self.qkv_proj(x, kernels).split(self.sizes, dim=1)
+            part.unflatten(1, (-1, self.head_dim)) for part in self.qkv_proj(x, kernels, lora).split(self.sizes, dim=1)
         )
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q, kernels), self.k_norm(k, kernels)
         attended = attention(self.layer, q, k, v, cos, sin)
-        return self.o_proj(attended.flatten(1), kernels)
+        return self.o_proj(attended.flatten(1), kernels, lora)
 
 
 class MLP(Module):
@@ -170,9 +182,9 @@ class MLP(Module):
         self.gate_up_proj = FusedLinear([self.gate_proj, self.up_proj])
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
-    def forward(self, x: Tensor, kernels: Kernels) -> Tensor:
+    def forward(self, x: Tensor, kernels: Kernels, lora: LoRABatch | None = None) -> Tensor:
         """x: [num_tokens, hidden_size] → [num_tokens, hidden_size]."""
-        return self.down_proj(kernels.silu_and_mul(self.gate_up_proj(x, kernels)), kernels)
+        return self.down_proj(kernels.silu_and_mul(self.gate_up_proj(x, kernels, lora)), kernels, lora)
 
 
 class DecoderLayer(Module):
@@ -186,7 +198,14 @@ class DecoderLayer(Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor | None, residual: Tensor, cos: Tensor, sin: Tensor, attention: Attention, kernels: Kernels
+        self,
+        x: Tensor | None,
+        residual: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        attention: Attention,
+        kernels: Kernels,
+        lora: LoRABatch | None = None,
     ) -> Tensor:
         """Reads and extends the residual stream, [num_tokens, hidden_size].
 
@@ -194,15 +213,15 @@ class DecoderLayer(Module):
             x: the result of the layer before, which isn't in `residual` yet, since adding it and taking the norm are
                 one kernel; None in the first layer.
             residual: the stream; added to in place.
-            cos, sin, attention, kernels: see `Decoder.forward`.
+            cos, sin, attention, kernels, lora: see `Decoder.forward`.
 
         Returns:
             This layer's last result, for the next layer's x.
         """
         norm = self.input_layernorm
         x = norm(residual, kernels) if x is None else norm.add(x, residual, kernels)
-        x = self.self_attn(x, cos, sin, attention, kernels)
-        return self.mlp(self.post_attention_layernorm.add(x, residual, kernels), kernels)
+        x = self.self_attn(x, cos, sin, attention, kernels, lora)
+        return self.mlp(self.post_attention_layernorm.add(x, residual, kernels), kernels, lora)
 
 
 class Decoder(nn.Module):
@@ -256,13 +275,16 @@ class Decoder(nn.Module):
             product.convert(to)
         return self
 
-    def forward(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self, token_ids: Tensor, positions: Tensor, attention: Attention, lora: LoRABatch | None = None
+    ) -> Tensor:
         """Computes the hidden states of a flat row of tokens.
 
         Args:
             token_ids: [num_tokens] int64.
             positions: [num_tokens] int64, each token's place in its own text, from 0.
             attention: called once per layer with q, k and v.
+            lora: adapters, and whose tokens they are for.
 
         Returns:
             [num_tokens, hidden_size], normalized, ready for `logits`.
@@ -271,7 +293,7 @@ class Decoder(nn.Module):
         cos, sin = self.rotary(positions, residual.dtype)
         x = None
         for layer in self.layers:
-            x = layer(x, residual, cos, sin, attention, self.kernels)
+            x = layer(x, residual, cos, sin, attention, self.kernels, lora)
         norm: RMSNorm = self.norm
         return norm.add(cast(Tensor, x), residual, self.kernels)
 

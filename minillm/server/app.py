@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def create_app(
     """Builds the application around a loaded model; the engine's thread runs as long as the application does.
 
     Args:
-        llm: the model.
+        llm: the model; its adapters are served as "model+adapter".
         tenants: who may use it; everybody if None.
         embedding_model: answers /v1/embeddings.
         response_store: keeps what /v1/responses answers; one with the usual limits if None.
@@ -103,7 +103,7 @@ def create_app(
     responses = ResponseCounter()
     open_paths = (*OPEN_PATHS, *PAGE_PATHS)
     app.add_middleware(Door, tenants=tenants or Tenants(), open_paths=open_paths, responses=responses)
-    names = [llm.model_name]
+    parents = {name: None if adapter is None else llm.model_name for name, adapter in service.models.items()}
     for router in (
         _health_router(service, responses),
         chat_router(service),
@@ -118,8 +118,8 @@ def create_app(
         from minillm.server.embeddings import embeddings_router
 
         app.include_router(embeddings_router(lambda: embedding_model), dependencies=[Depends(_in_flight)])
-        names.append(embedding_model.model_name)
-    app.include_router(_models_router(names))
+        parents[embedding_model.model_name] = None
+    app.include_router(_models_router(parents))
     return app
 
 
@@ -155,23 +155,25 @@ def _health_router(service: Service, responses: ResponseCounter) -> APIRouter:
     return router
 
 
-def _models_router(names: list[str]) -> APIRouter:
+def _models_router(parents: Mapping[str, str | None]) -> APIRouter:
+    """Tells the models that are served, each with the one that its adapter belongs to, if it has one."""
     router = APIRouter()
 
     @router.get("/v1/models", response_model=None, responses=answers(ModelList))
     async def models() -> dict[str, Any]:
         """What is served."""
-        return {"object": "list", "data": [_model_card(name) for name in names]}
+        return {"object": "list", "data": [_model_card(*item) for item in parents.items()]}
 
     @router.get("/v1/models/{model:path}", response_model=None, responses=answers(ModelCard))
     async def model(model: str) -> dict[str, Any]:
         """One of the models."""
-        if model not in names:
-            raise UnknownModelError(f"The model {model!r:.200} is not served here; this server has {', '.join(names)}.")
-        return _model_card(model)
+        if model not in parents:
+            known = ", ".join(parents)
+            raise UnknownModelError(f"The model {model!r:.200} is not served here; this server has {known}.")
+        return _model_card(model, parents[model])
 
     return router
 
 
-def _model_card(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "minillm"}
+def _model_card(name: str, parent: str | None) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "minillm", "parent": parent}

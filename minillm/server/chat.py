@@ -112,7 +112,7 @@ def chat_router(service: Service) -> APIRouter:
     @router.post("/v1/chat/completions", responses=answers(ChatCompletion, stream=_STREAM))
     async def chat_completions(body: ChatCompletionRequest, request: Request) -> Response:
         """Answers a conversation."""
-        service.check_model(body.model)
+        fingerprint = service.fingerprint_of(body.model)  # an unknown model is told first
         answer = response_grammar(body.response_format)
         body.sampling_params(grammar=answer)  # a wrong field is told before anything is done
         tokenizer = service.llm.tokenizer
@@ -133,8 +133,8 @@ def chat_router(service: Service) -> APIRouter:
         params = body.sampling_params(grammar=chat.grammar)
         tally = Tally(len(chat.prompt_token_ids))
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
-        reply = Reply("chatcmpl", kind, service.llm.fingerprint, body, tally)
-        events = service.generate(request, [chat.prompt_token_ids], params)
+        reply = Reply("chatcmpl", kind, fingerprint, body, tally)
+        events = service.generate(request, [chat.prompt_token_ids], params, body.model)
         chat_answer = ChatAnswer(reply, tokenizer, params.n, chat.new_parser)
         return await respond(request, events, chat_answer, stream=body.stream)
 

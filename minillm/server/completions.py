@@ -100,13 +100,13 @@ def completions_router(service: Service) -> APIRouter:
     @router.post("/v1/completions", responses=answers(Completion, stream=_STREAM))
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continues a text, or several."""
-        service.check_model(body.model)
+        fingerprint = service.fingerprint_of(body.model)  # an unknown model is told first
         params = body.sampling_params()
         tokenizer = service.llm.tokenizer
         prompts = await service.tokenized(request, lambda: body.prompts(tokenizer))
         tally = Tally(sum(map(len, prompts)))
-        reply = Reply("cmpl", "text_completion", service.llm.fingerprint, body, tally)
-        events = service.generate(request, prompts, params)
+        reply = Reply("cmpl", "text_completion", fingerprint, body, tally)
+        events = service.generate(request, prompts, params, body.model)
         echoes = [echo for echo in body.echoes(tokenizer, prompts) for _ in range(params.n)]
         return await respond(request, events, CompletionAnswer(reply, tokenizer, echoes), stream=body.stream)
 

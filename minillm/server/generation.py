@@ -43,7 +43,8 @@ class Service:
     """The model that is served and the engine's thread, as the endpoints share them.
 
     Attributes:
-        llm: the model.
+        llm: the model, with its adapters.
+        models: what a request may ask for: the model, and "model+adapter" for each adapter. With the adapter's name.
         engine: None before the application starts and after it ends.
         is_draining: whether new requests are no longer taken.
         is_closed: whether the engine's thread has ended, for good.
@@ -53,6 +54,8 @@ class Service:
 
     def __init__(self, llm: LLM, *, log_prompts: bool = False, tracer_provider: TracerProvider | None = None) -> None:
         self.llm, self.log_prompts = llm, log_prompts
+        self.models: dict[str, str | None] = {llm.model_name: None}
+        self.models |= {f"{llm.model_name}+{adapter}": adapter for adapter in llm.adapters}
         self.spans = GenerationSpans(llm, tracer_provider, log_content=log_prompts)
         self.engine: AsyncEngine | None = None
         self.is_draining = self.is_closed = False
@@ -85,14 +88,21 @@ class Service:
         """Ends what runs with an error, whoever asked for it."""
         self.llm.engine.fail_all(stopped())
 
-    def check_model(self, name: str) -> None:
-        """Raises:
-        UnknownModelError: if it isn't the model that is served.
+    def adapter_of(self, model: str) -> str | None:
+        """The adapter that a request for this model is computed with; None for the model alone.
+
+        Raises:
+            UnknownModelError: if it isn't served.
         """
-        if name != self.llm.model_name:
+        if model not in self.models:
             raise UnknownModelError(
-                f"The model {name!r:.200} is not served here; this server has {self.llm.model_name!r}."
+                f"The model {model!r:.200} is not served here; this server has {', '.join(map(repr, self.models))}."
             )
+        return self.models[model]
+
+    def fingerprint_of(self, model: str) -> str:
+        """The hash over everything that decides the numbers of this model's answers; see `adapter_of`."""
+        return self.llm.engine.fingerprint_with(self.adapter_of(model))
 
     async def compile(self, grammar: Grammar, param: str = "response_format") -> None:
         """Compiles a grammar where nobody waits for it; it's kept for the engine.
@@ -115,16 +125,26 @@ class Service:
             return tokenize()
         return await asyncio.to_thread(tokenize)
 
-    async def generate(self, request: Request, prompts: Sequence[list[int]], params: SamplingParams) -> Events:
+    async def generate(
+        self, request: Request, prompts: Sequence[list[int]], params: SamplingParams, model: str
+    ) -> Events:
         """Runs the prompts at once; n outputs each, numbered through.
 
+        Args:
+            request: the HTTP request.
+            prompts: token ids of each.
+            params: of all of them.
+            model: one of `models`.
+
         Raises:
+            UnknownModelError: if the model isn't served.
             InvalidRequestError: if one of them can't be served.
             RateLimitedError: if the tenant is over a limit.
             EngineOverloadedError, EngineStoppedError: as `AsyncEngine.generate`.
         """
         if self.engine is None:
             raise EngineStoppedError("The server isn't running.")
+        adapter = self.adapter_of(model)
         for prompt in prompts:
             self.llm.engine.check_request(prompt, params)
             if self.log_prompts:
@@ -132,12 +152,12 @@ class Service:
                 log.info("prompt: %r", text, extra={"fields": {"prompt": text}})
         tenant: Tenant = request.state.tenant
         num_prompt_tokens = sum(map(len, prompts))
-        with tenant.request(num_prompt_tokens), self.spans.generation(request, prompts, params) as observe:
+        with tenant.request(num_prompt_tokens), self.spans.generation(request, prompts, params, model) as observe:
             streams = []
             for index, prompt in enumerate(prompts):
                 # The client knows the name, from the header X-Request-Id, and finds its request in the engine by it.
                 name = request.state.request_id + (f"-{index}" if len(prompts) > 1 else "")
-                stream = self.engine.generate(prompt, params, request_id=name, tenant=tenant.name)
+                stream = self.engine.generate(prompt, params, request_id=name, tenant=tenant.name, adapter=adapter)
                 streams.append(cast(AsyncGenerator[Event, None], stream))
             try:
                 async with aclosing(_merged(streams)) as events:

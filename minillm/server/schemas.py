@@ -31,6 +31,8 @@ class ModelCard(Answer):
     object: Literal["model"]
     created: int
     owned_by: str
+    parent: str | None
+    """Of a LoRA adapter, the model that it's used with; as vLLM tells it."""
 
 
 class ModelList(Answer):

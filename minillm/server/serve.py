@@ -53,7 +53,8 @@ class _DrainingServer(uvicorn.Server):
             address = f"[{host}]" if ":" in host else host
             page = "localhost" if address in ("0.0.0.0", "[::]") else address
             log.info("Playground: http://%s:%d/", page, port)
-            log.info("Serving %s at http://%s:%d/v1. Ctrl-C stops it.", self._service.llm.model_name, address, port)
+            models = ", ".join(self._service.models)
+            log.info("Serving %s at http://%s:%d/v1. Ctrl-C stops it.", models, address, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """At the first signal, drains; at a second one, ends what runs."""

@@ -91,20 +91,18 @@ class GenerationSpans:
 
     @contextmanager
     def generation(
-        self, request: Request, prompts: Sequence[list[int]], params: SamplingParams
+        self, request: Request, prompts: Sequence[list[int]], params: SamplingParams, model: str
     ) -> Iterator[Observe | None]:
-        """A span around a generation; gives what wants to see its events, None if nobody does."""
+        """A span around a generation with a model; gives what wants to see its events, None if nobody does."""
         if self._tracer is None:
             yield None
             return
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         operation = "text_completion" if request.url.path.endswith("/v1/completions") else "chat"
-        attributes = _of_request(operation, self.llm.model_name, params)
+        attributes = _of_request(operation, model, params)
         # Not the current span of its context: an async generator may be left in another one than it was entered in.
-        span = self._tracer.start_span(
-            f"{operation} {self.llm.model_name}", kind=SpanKind.INTERNAL, attributes=attributes
-        )
+        span = self._tracer.start_span(f"{operation} {model}", kind=SpanKind.INTERNAL, attributes=attributes)
         watched = _Watched(prompts)
         try:
             yield watched.observe
@@ -118,7 +116,7 @@ class GenerationSpans:
             raise
         finally:
             span.set_attributes(watched.attributes())
-            span.set_attribute("gen_ai.response.model", self.llm.model_name)
+            span.set_attribute("gen_ai.response.model", model)
             span.set_attribute("minillm.tenant", request.state.tenant.name)
             span.set_attribute("minillm.request_id", request.state.request_id)
             if self.log_content:

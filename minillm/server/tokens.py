@@ -52,7 +52,7 @@ def tokens_router(service: Service) -> APIRouter:
     async def tokenize(body: TokenizeRequest, request: Request) -> dict[str, Any]:
         """Token ids of a text, or of a conversation in the model's chat template."""
         if body.model is not None:
-            service.check_model(body.model)
+            service.adapter_of(body.model)
         if (body.prompt is None) == (body.messages is None):
             raise InvalidRequestError("Give either prompt or messages.", "prompt")
 
@@ -76,7 +76,7 @@ def tokens_router(service: Service) -> APIRouter:
     async def detokenize(body: DetokenizeRequest, request: Request) -> dict[str, Any]:
         """The text of token ids."""
         if body.model is not None:
-            service.check_model(body.model)
+            service.adapter_of(body.model)
         if bad := [token for token in body.tokens if not 0 <= token < tokenizer.vocab_size]:
             raise InvalidRequestError(
                 f"tokens has {reprlib.repr(bad[0])}; the vocabulary has the tokens 0 to {tokenizer.vocab_size - 1}.",

@@ -195,6 +195,7 @@ def _request(request: RequestView, now: float, known: _Share | None) -> dict[str
         "preempted": request.num_preemptions,
         "age": round(now - request.arrived_at, 3),
         "ttft": None if request.first_token_at is None else round(request.first_token_at - request.arrived_at, 4),
+        "adapter": request.adapter or None,
     }
     seen = None if known is None else known.requests.get(request.request_id)
     blocks, before = request.block_ids, () if seen is None else seen.block_ids

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from random_adapters import random_adapter
 from torch import Tensor
 
+from minillm import LLM, SamplingParams
 from minillm.attention import AttentionBackend, AttentionMetadata, PagedAttention, TorchBackend
 from minillm.attention.triton_backend import TritonBackend
 from minillm.engine.cuda_graphs import CudaGraphRunner, padded_batch_sizes
@@ -18,6 +20,7 @@ from minillm.kernels.triton import TritonKernels
 from minillm.kv.cache import PagedKVCache
 from minillm.models.decoder import Decoder
 from minillm.models.tiny import random_model, tiny_config
+from minillm.text import tiny_tokenizer
 
 BLOCK_SIZE, MAX_MODEL_LEN, MAX_SEQS = 16, 512, 20
 BLOCKS_PER_SEQ = MAX_MODEL_LEN // BLOCK_SIZE
@@ -143,3 +146,18 @@ def test_the_deterministic_backend_can_be_recorded() -> None:
     served.forward(*step([60] * 3, [60] * 3))
     inputs = step([1] * 3, [61] * 3)
     torch.testing.assert_close(runner.run(*inputs), served.forward(*inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_with_adapters_is_not_replayed_from_a_graph() -> None:
+    params = SamplingParams(temperature=0, max_tokens=20, ignore_eos=True)
+    adapter = random_adapter(tiny_config(tiny_tokenizer().vocab_size))
+    settings = {"device": "cuda", "dtype": "float32", "num_blocks": 200}
+    recorded = LLM("tiny-random", adapters={"a": adapter}, **settings)
+    assert recorded.engine.runner.graphs is not None
+    plain = LLM("tiny-random", adapters={"a": adapter}, enforce_eager=True, **settings)
+    prompts, names = ["Hello", "Hello", "Goodbye"], [None, "a", "a"]
+    requests = zip(prompts, names, strict=True)
+    expected = [plain.generate(prompt, params, adapter=name).token_ids for prompt, name in requests]
+    assert expected[0] != expected[1]
+    assert [output.token_ids for output in recorded.generate(prompts, params, adapter=names)] == expected
+    assert recorded.generate("Hello", params).token_ids == expected[0]

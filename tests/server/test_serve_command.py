@@ -15,6 +15,11 @@ from typing import Any
 
 import openai
 import pytest
+from random_adapters import random_adapter
+
+from minillm.models.adapter_files import save_adapter
+from minillm.models.tiny import tiny_config
+from minillm.text import tiny_tokenizer
 
 MINILLM = str(Path(sys.executable).with_name("minillm"))
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "80"}
@@ -125,3 +130,25 @@ def test_a_second_signal_ends_what_runs() -> None:
                 pass
         assert process.wait(timeout=30) == 0
         assert "prompt: 'a prompt\\nto log'" in log
+
+
+def test_adapters_are_named_by_the_command_line(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a=b", "c")):
+        save_adapter(tmp_path / name, random_adapter(tiny_config(tiny_tokenizer().vocab_size), seed=seed))
+    with serving("--adapter", str(tmp_path / "a=b"), "--adapter", f"mine={tmp_path / 'c'}") as (_, url, lines):
+        client = client_of(url)
+        names = [MODEL, f"{MODEL}+{tmp_path / 'a=b'}", f"{MODEL}+mine"]
+        assert [model.id for model in client.models.list().data] == names
+        assert f"Serving {', '.join(names)} at" in lines[-1]
+        texts = {client.completions.create(model=name, prompt="Hi", temperature=0).choices[0].text for name in names}
+        assert len(texts) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("curse", "No adapter is called 'curse'"), ("a=./curse", "No adapter is called 'curse'")]
+)
+def test_an_unknown_adapter_ends_the_start(given: str, message: str) -> None:
+    done = refused("--port", "0", "--adapter", given)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -33,10 +33,10 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
     @router.post("/v1/responses", responses=answers(schemas.ResponseObject, stream=_STREAM))
     async def create(body: ResponseRequest, request: Request) -> Response:
         """Answers an input, or goes on from an earlier answer."""
-        service.check_model(body.model)
+        fingerprint = service.fingerprint_of(body.model)  # an unknown model is told first
         answer_grammar = text_grammar(body.text)
         body.sampling_params(grammar=answer_grammar)  # a wrong field is told before anything is done
-        settings = body.settings() | {"system_fingerprint": service.llm.fingerprint}
+        settings = body.settings() | {"system_fingerprint": fingerprint}
         tenant, previous = request.state.tenant.name, body.previous_response_id
         turns = [] if previous is None else store.chain(tenant, previous, "previous_response_id")
         given, chat = await service.tokenized(
@@ -53,7 +53,7 @@ def responses_router(service: Service, store: ResponseStore) -> APIRouter:
         block_size = config.block_size if config.enable_prefix_caching else 0
         response = ResponseObject(settings, Tally(len(chat.prompt_token_ids)), block_size)
         answer = ResponseAnswer(response, service.llm.tokenizer, keep, chat.new_parser())
-        events = service.generate(request, [chat.prompt_token_ids], params)
+        events = service.generate(request, [chat.prompt_token_ids], params, body.model)
         return await respond(request, events, answer, stream=body.stream, server_sent=named_events)
 
     @router.get("/v1/responses/{response_id}", responses=answers(schemas.ResponseObject))
