@@ -284,6 +284,7 @@ class Trainer:
         learning_rate = self.recipe.learning_rate_at(number - 1)
         losses: list[tuple[str, float, int]] = []
         total = sum(map(_weight, batch))
+        self.optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted, if there was one
         for part in _parts(batch):
             per_example = example_losses(self.model, part, self.device)
             weights = torch.tensor([_weight(item) / total for item in part], device=self.device)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,6 +152,25 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Pat
     assert [step.loss for step in second.steps] == losses
     for ours, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_step_that_was_interrupted_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "TOKENS_AT_ONCE", 60)
+    whole, stopped = make_trainer(num_steps=2), make_trainer(num_steps=2)
+    losses = [step.loss for step in whole.run()]
+
+    calls = iter(range(10))
+
+    def interrupted(*arguments: Any) -> Tensor:
+        if next(calls) == 1:
+            raise KeyboardInterrupt  # the gradients of the first part are there by now
+        return example_losses(*arguments)
+
+    monkeypatch.setattr(train, "example_losses", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(stopped.run())
+    monkeypatch.setattr(train, "example_losses", example_losses)
+    assert [step.loss for step in stopped.run()] == losses
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
