@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         roofline,
         scaling_lines,
     )
+    from minillm.lab.figures_training import loss_mask, training_curve
     from minillm.lab.figures_vectors import RecallPoint, meaning_map, recall_curve
     from minillm.lab.memory import peak_bytes
     from minillm.lab.quiz import Quiz
@@ -67,6 +68,7 @@ _HOMES = {
         "trace_timeline",
     ),
     "figures_attention": ("head_explorer", "memory_curve", "tile_explorer"),
+    "figures_training": ("loss_mask", "training_curve"),
     "figures_vectors": ("RecallPoint", "meaning_map", "recall_curve"),
     "memory": ("peak_bytes",),
     "figures_cache": (
@@ -107,6 +109,7 @@ __all__ = [
     "interactive",
     "kv_calculator",
     "latency_strips",
+    "loss_mask",
     "meaning_map",
     "memory_curve",
     "memory_strips",
@@ -127,6 +130,7 @@ __all__ = [
     "tile_explorer",
     "token_chips",
     "trace_timeline",
+    "training_curve",
 ]
 
 
