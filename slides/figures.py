@@ -82,16 +82,16 @@ class _Images(HTMLParser):
 
 
 def find_lessons(names: Sequence[str]) -> list[Path]:
-    """The notebooks that `names` mean: paths, or beginnings of names in lessons/ (`01`); no names mean all.
+    """The notebooks that `names` mean: paths, or beginnings of names in lessons/ (`01`); no names, all with a number.
 
     Raises SlidesError for a name that no lesson has.
     """
     found: list[Path] = []
-    for name in names or ["*"]:
+    for name in names or ["[0-9][0-9]-"]:
         path = Path(name)
         matches = [path] if path.is_file() else sorted(LESSONS.glob(f"{name}*.ipynb"))
         if not matches:
-            known = ", ".join(sorted(lesson.stem for lesson in LESSONS.glob("*.ipynb"))) or "none yet"
+            known = ", ".join(sorted(lesson.stem for lesson in LESSONS.glob("[0-9][0-9]-*.ipynb"))) or "none yet"
             raise SlidesError(f"no lesson is called {name}. The lessons: {known}.")
         found.extend(matches)
     return found
