@@ -25,7 +25,7 @@ test: setup-dev weights slides/node_modules  ## set up, run every check: lint, t
 	@echo "== tests"
 	@$(BIN)/python -m pytest tests
 	@echo "== notebooks: every lesson and solution from top to bottom"
-	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 lessons solutions
+	@MINILLM_TRAIN_STEPS=2 MINILLM_TRAIN_QUESTIONS=3 $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 lessons solutions
 
 test-clients: setup-dev weights .venv-clients/frameworks/.ready .venv-clients/llama-index/.ready  ## run nine other people's agents on the server (sets up 0.8 GB, once)
 	@echo "== clients: other people's agents and libraries, on minillm serve with the real model"
@@ -47,7 +47,7 @@ weights: setup  ## fetch the models (about 180 MB, once)
 slides: setup-dev slides/node_modules  ## build the decks: HTML, PDF and PPTX with notes
 	@$(BIN)/python slides/build.py
 
-book: setup  ## run every lesson and write it as a plain HTML page into book/
+book: setup  ## run every lesson and write it as a plain HTML page into book/ (ten minutes of it for the optional one)
 	@$(BIN)/jupyter nbconvert --execute --CoalesceStreamsPreprocessor.enabled=True --to html --output-dir book lessons/*.ipynb
 
 exercises: setup-dev  ## make the exercises anew from the solutions

@@ -28,7 +28,7 @@ __all__ = ["loss_mask", "training_curve"]
 _CHIP = "display:inline-block;font-family:monospace;white-space:pre;padding:0 2px;border-radius:3px 3px 0 0;"
 _READ = f"border-bottom:3px solid {GRAY}33"
 _LEARNED = f"color:inherit;background:{ORANGE}66;border-bottom:3px solid {ORANGE};font-weight:bold"
-_RECENT = 8  # steps whose losses are averaged: one step's examples are easier than another's
+_RECENT = 5  # steps whose losses are averaged: one step's examples are easier than another's
 
 
 def loss_mask(tokens: Sequence[str | bytes], targets: Collection[int]) -> Html:
@@ -95,20 +95,20 @@ def training_curve(
         )
     if intervals:
         measured = [step for step, _ in next(iter(scores.values()))]
-        below.vlines(measured, *zip(*intervals, strict=True), color=PALETTE[0], linewidth=7, alpha=0.25)
+        below.vlines(measured, *zip(*intervals, strict=True), color=PALETTE[0], linewidth=7, alpha=0.25, zorder=1)
     below.set_xlim(-0.02 * num_steps, 1.02 * num_steps)
     below.set_ylim(-0.04, 1.04)
     below.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     below.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set_xlabel("steps taken")
-    below.set_ylabel("questions")
+    below.set_ylabel("share of the questions")
     if scores:
         figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
 def recent_means(losses: Sequence[float]) -> list[float]:
-    """For each step, the mean of its loss and those before it, at most 8 in all."""
+    """For each step, the mean of its loss and those before it, at most five in all."""
     recent = (losses[max(0, end - _RECENT) : end] for end in range(1, len(losses) + 1))
     return [sum(each) / len(each) for each in recent]
 
