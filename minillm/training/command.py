@@ -51,9 +51,9 @@ def course(
         "course-adapter"
     ),
     base: Annotated[str, typer.Option(help="The model that learns.")] = BASE,
-    steps: Annotated[int, typer.Option(min=1, help="How often the adapter is changed.")] = 320,
+    steps: Annotated[int, typer.Option(min=1, help="How often the adapter is changed.")] = 290,
     rank: Annotated[int, typer.Option(min=1, help="Of the adapter's matrices; its size grows with it.")] = 16,
-    tokens_per_step: Annotated[int, typer.Option(min=1, help="The most tokens to learn from in one step.")] = 2048,
+    tokens_per_step: Annotated[int, typer.Option(min=1, help="The most tokens to learn from in one step.")] = 3072,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="The highest; it rises, then falls.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of the examples and of the adapter's first values.")] = 0,
     begin_from: Annotated[

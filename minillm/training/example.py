@@ -18,11 +18,15 @@ class Example:
         job: which of the jobs it teaches, such as "grounded"; training reports the loss of each.
         messages: ends with a turn of the assistant's.
         tools: definitions as the API takes them; the chat template (or `plain_chat`) writes them into the prompt.
+        siblings: other conversations that begin in the same way, such as further questions about the same sources. What
+            they share is read once for all of them, so they cost little beside their own words. They have none
+            themselves.
     """
 
     job: str
     messages: Sequence[Message]
     tools: Sequence[Mapping[str, Any]] | None = None
+    siblings: Sequence[Example] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from minillm.models.tiny import random_model, tiny_config
 from minillm.text import Tokenizer, tiny_tokenizer
 from minillm.training import train
 from minillm.training.example import Example
-from minillm.training.train import Recipe, Trainer, example_losses, tokenize
+from minillm.training.train import Recipe, TokenizedExample, Trainer, example_losses, tokenize
 
 CPU = torch.device("cpu")
 COLOURS = ("red", "green", "blue", "grey")
@@ -55,7 +56,8 @@ def engine_logits(trainer: Trainer, token_ids: Tensor) -> Tensor:
 def test_before_training_it_is_the_engine_s_model_and_texts_do_not_see_each_other() -> None:
     trainer = make_trainer()
     texts = [torch.randint(0, 512, (length,)) for length in (7, 1, 12)]
-    logits = trainer.model.logits(trainer.model(torch.cat(texts), [7, 1, 12]))
+    items = [TokenizedExample("", text.tolist(), []) for text in texts]
+    logits = trainer.model.logits(trainer.model(torch.cat(texts), items))
     expected = torch.cat([engine_logits(trainer, text) for text in texts])
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
@@ -64,7 +66,7 @@ def test_the_adapter_beside_the_weights_does_what_it_does_merged_into_them() -> 
     trainer = make_trainer()
     randomize(trainer)
     token_ids = torch.randint(0, 512, (20,))
-    beside = trainer.model.logits(trainer.model(token_ids, [20]))
+    beside = trainer.model.logits(trainer.model(token_ids, [TokenizedExample("", token_ids.tolist(), [])]))
     (base,) = trainer.model.base
     with torch.no_grad():
         for path, part in trainer.model.parts():
@@ -118,6 +120,57 @@ def test_the_loss_is_that_of_the_targets_alone() -> None:
         logprobs = engine_logits(trainer, torch.tensor(item.token_ids)).log_softmax(-1)
         expected = -torch.stack([logprobs[target - 1, item.token_ids[target]] for target in item.targets]).mean()
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+
+
+def conversation(*questions_and_answers: str) -> Example:
+    turns = [
+        {"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(questions_and_answers)
+    ]
+    return Example("chat", [{"role": "system", "content": "Sky: blue. Grass: green. Snow: white."}, *turns])
+
+
+FAMILY = [
+    conversation("Ready?", "Yes.", "The sky?", "Blue."),
+    conversation("Ready?", "Yes.", "The grass?", "Green."),
+    conversation("Ready?", "Yes.", "The sky?", "Red is it."),  # differs in its answer only
+    conversation("Ready?", "No.", "Snow?", "White."),  # has two turns of its own
+]
+
+
+def test_siblings_are_learned_as_if_each_were_read_from_its_beginning() -> None:
+    trainer = make_trainer()
+    randomize(trainer)
+    family = tokenize(replace(FAMILY[0], siblings=FAMILY[1:]), trainer.tokenizer)
+    alone = [tokenize(example, trainer.tokenizer) for example in FAMILY]
+    assert family.num_tokens < sum(item.num_tokens for item in alone) / 2
+    # What an earlier turn teaches is taught once, by the trunk.
+    alone[1:3] = [
+        replace(item, targets=item.targets[-len(branch.targets) :])
+        for item, branch in zip(alone[1:3], family.branches, strict=False)
+    ]
+
+    losses = example_losses(trainer.model, [family, alone[0]], CPU)
+    torch.testing.assert_close(losses[:4], example_losses(trainer.model, alone, CPU), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(losses[4], losses[0], rtol=1e-4, atol=1e-4)
+    gradients = []
+    for batch in ([family], alone):
+        trainer.model.zero_grad()
+        example_losses(trainer.model, batch, CPU).sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in trainer.model.parameters()])
+    for ours, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_siblings_that_do_not_fit_are_left_out() -> None:
+    family = tokenize(replace(FAMILY[0], siblings=FAMILY[1:]), tiny_tokenizer())
+    limit = len(family.token_ids) + len(family.branches[0].token_ids)
+    assert family.without_branches_beyond(limit).branches == family.branches[:1]
+    assert family.without_branches_beyond(10).num_tokens == len(family.token_ids)
+
+
+def test_a_sibling_that_says_the_same_is_refused() -> None:
+    with pytest.raises(MinillmError, match="must say something else"):
+        tokenize(replace(FAMILY[0], siblings=[FAMILY[0]]), tiny_tokenizer())
 
 
 def test_parts_give_the_gradient_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +253,8 @@ def test_training_begins_from_an_adapter_where_one_is_given() -> None:
     second = make_trainer(seed=1)
     second.begin_from(learned)
     token_ids = torch.randint(0, 512, (20,))
-    assert torch.equal(second.model(token_ids, [20]), first.model(token_ids, [20]))
+    batch = [TokenizedExample("", token_ids.tolist(), [])]
+    assert torch.equal(second.model(token_ids, batch), first.model(token_ids, batch))
     next(second.run())
     assert second.adapter("second", "tiny-random").fingerprint != learned.fingerprint
 

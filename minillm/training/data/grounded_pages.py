@@ -73,11 +73,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Fact:
-    """What is so of a thing."""
+    """What is so of a thing of some kind."""
 
     thing: str
     attribute: Attribute
     value: str
+    kind: str = ""
 
     def said(self, form: str, thing: str | None = None) -> str:
         """One of the attribute's forms filled in, with the thing or with what stands for it, such as "it"."""
@@ -109,12 +110,17 @@ def page_examples(seed: int) -> Iterator[Example]:
             problem = _yes_or_no(draw)
         else:
             problem = _one_fact(draw)
-        # A question after "the library" could mean every page that calls its own library so.
-        if any(each.shorter and each.shorter in problem.question for each in problem.sources):
+        if not _is_clear(problem):
             continue
+        further = [each for each in _further(draw, problem) if _is_clear(each)]
         if draw.random() < 0.08 and problem.sources:
             _inject(draw, problem)
-        yield _write(draw, problem)
+        yield _write(draw, problem, further)
+
+
+def _is_clear(problem: Problem) -> bool:
+    """A question after "the library" could mean every page that calls its own library so."""
+    return not any(each.shorter and each.shorter in problem.question for each in problem.sources)
 
 
 # ---- what is asked
@@ -136,7 +142,7 @@ def _fact(draw: random.Random, kind: str | None = None, thing: str | None = None
     """One of this kind of thing, on none of the attributes `but`."""
     kind = kind or draw.choice(list(KINDS))
     attribute = draw.choice([each for each in ATTRIBUTES if kind in each.kinds.split() and each.name not in but])
-    return Fact(thing or _thing(draw, kind), attribute, attribute.value(draw))
+    return Fact(thing or _thing(draw, kind), attribute, attribute.value(draw), kind)
 
 
 def _kind_of(attribute: Attribute, draw: random.Random) -> str:
@@ -241,7 +247,7 @@ def _one_fact(draw: random.Random, *, can_be_answered: bool | None = None) -> Pr
         can_be_answered = draw.random() > 0.28
     attribute = draw.choice(ATTRIBUTES)
     kind = _kind_of(attribute, draw)
-    asked = Fact(_thing(draw, kind), attribute, attribute.value(draw))
+    asked = Fact(_thing(draw, kind), attribute, attribute.value(draw), kind)
     about = [_fact(draw, kind, asked.thing, (attribute.name,)) for _ in range(draw.choice([0, 0, 1, 1, 2, 3]))]
     about = _of_different_attributes(about)
     if can_be_answered:
@@ -266,7 +272,7 @@ def _near_miss(draw: random.Random, asked: Fact, kind: str) -> list[Fact]:
     chance = draw.random()
     if chance < 0.55:
         thing = _thing(draw, kind, asked.thing)
-        facts = [Fact(thing, asked.attribute, asked.attribute.value(draw))]
+        facts = [Fact(thing, asked.attribute, asked.attribute.value(draw), kind)]
         if draw.random() < 0.4:
             facts.append(_fact(draw, kind, thing, (asked.attribute.name,)))
         draw.shuffle(facts)
@@ -342,16 +348,7 @@ def _in_the_frame(draw: random.Random) -> Problem:
         sources.append(source)
     asked = sources[0]
     if draw.random() < 0.6:
-        question = draw.choice(
-            [
-                "Who owns the page “{t}”?",
-                "Who keeps “{t}” up to date?",
-                "Who is the owner of {t}?",
-                "Whose document is “{t}”?",
-                "Who is responsible for {t}?",
-                "Who maintains the text {t}?",
-            ]
-        )
+        question = draw.choice(_OWNER_ASKS)
         answer, short = f"The owner of “{asked.title}” is {asked.owner}.", asked.owner
     else:
         question = draw.choice(
@@ -369,8 +366,22 @@ def _in_the_frame(draw: random.Random) -> Problem:
     return _shuffled(draw, Problem(question.format(t=asked.title), sources, (0,), [answer], short))
 
 
+_OWNER_ASKS = (
+    "Who owns the page “{t}”?",
+    "Who keeps “{t}” up to date?",
+    "Who is the owner of {t}?",
+    "Whose document is “{t}”?",
+    "Who is responsible for {t}?",
+    "Who maintains the text {t}?",
+)
+
+
 def _yes_or_no(draw: random.Random) -> Problem:
-    problem = _one_fact(draw, can_be_answered=True)
+    return _claimed(draw, _one_fact(draw, can_be_answered=True))
+
+
+def _claimed(draw: random.Random, problem: Problem) -> Problem:
+    """Asks whether a fact is as somebody says, instead of what it is."""
     assert problem.fact is not None
     fact, (sentence,) = problem.fact, problem.answers
     claimed = replace(fact, value=fact.value if draw.random() < 0.5 else fact.attribute.value(draw))
@@ -401,24 +412,84 @@ def _documented() -> list[tuple[str, str]]:
     return found
 
 
+_DOCUMENTATION_ASKS = (
+    "What does {n} do?",
+    "What is {n} for?",
+    "Explain {n} in one sentence.",
+    "How does the documentation describe {n}?",
+)
+
+
 def _from_documentation(draw: random.Random, documented: list[tuple[str, str]]) -> Problem:
     chosen = draw.sample(documented, draw.randint(2, 5))
     sources = [
         Source(name, [text] + ([draw.choice(FILLERS)] if draw.random() < 0.2 else []), by_title=True)
         for name, text in chosen
     ]
-    ask = draw.choice(
-        [
-            "What does {n} do?",
-            "What is {n} for?",
-            "Explain {n} in one sentence.",
-            "How does the documentation describe {n}?",
-        ]
-    )
+    ask = draw.choice(_DOCUMENTATION_ASKS)
     name, text = chosen[0]
     if draw.random() < 0.3:
         return _shuffled(draw, Problem(ask.format(n=name), sources[1:]))
     return _shuffled(draw, Problem(ask.format(n=name), sources, (0,), [text]))
+
+
+# ---- what else is asked about the same sources
+
+
+def _further(draw: random.Random, problem: Problem) -> list[Problem]:
+    """Other questions about the sources of a problem: what one answers, the next one only nearly does."""
+    told = [(place, fact, text) for place, source in enumerate(problem.sources) for fact, text in source.answers]
+    known = [(fact.thing, fact.attribute.name) for _, fact, _ in told]
+    # Where two sources tell the same of the same, a question would have two answers.
+    single = [each for each in told if known.count((each[1].thing, each[1].attribute.name)) == 1]
+    draw.shuffle(single)
+    found = []
+    for place, fact, sentence in single[: draw.randint(2, 5)]:
+        answered = Problem(fact.asked(draw), problem.sources, (place,), [sentence], fact.value, fact)
+        chance = draw.random()
+        if chance < 0.12:
+            answered = _claimed(draw, answered)
+        found.append(answered)
+        if chance > 0.5 and (missing := _unanswered(draw, fact, {each.thing: each for _, each, _ in told}, known)):
+            found.append(Problem(missing.asked(draw), problem.sources))
+    found += _of_titles(draw, problem)
+    draw.shuffle(found)
+    different = {each.question: each for each in found if each.question != problem.question}
+    return list(different.values())[:6]
+
+
+def _unanswered(draw: random.Random, fact: Fact, things: dict[str, Fact], known: list[tuple[str, str]]) -> Fact | None:
+    """A fact near to one that is told, but told by no source: something else of the thing, or the same of another."""
+    if draw.random() < 0.5:
+        others = [each for each in ATTRIBUTES if fact.kind in each.kinds.split()]
+        others = [each for each in others if (fact.thing, each.name) not in known]
+        return replace(fact, attribute=draw.choice(others)) if others and fact.kind else None
+    # "The library" could be any library, so neither the thing nor those in the sources may be called so.
+    if not fact.kind or any(_is_plain(thing) for thing, each in things.items() if each.kind == fact.kind):
+        return None
+    thing = _thing(draw, fact.kind)
+    return None if _is_plain(thing) or thing in things else replace(fact, thing=thing)
+
+
+def _is_plain(thing: str) -> bool:
+    return thing == thing.lower() and not any(letter.isdigit() for letter in thing)
+
+
+def _of_titles(draw: random.Random, problem: Problem) -> list[Problem]:
+    """Questions after what stands in headings: who owns a page, what a documented name does."""
+    titles = [source.title for source in problem.sources]
+    found = []
+    for place, source in enumerate(problem.sources):
+        if titles.count(source.title) > 1:
+            continue
+        if not source.answers:
+            question = draw.choice(_DOCUMENTATION_ASKS).format(n=source.title)
+            found.append(Problem(question, problem.sources, (place,), [source.sentences[0]]))
+        elif source.owner and draw.random() < 0.3:
+            question = draw.choice(_OWNER_ASKS).format(t=source.title)
+            answer = f"The owner of “{source.title}” is {source.owner}."
+            found.append(Problem(question, problem.sources, (place,), [answer], source.owner))
+    return found
 
 
 # ---- how it looks
@@ -454,21 +525,31 @@ _HEADS = (
 _ASKS = ("Question: {q}", "{q}", "{q}", "My question: {q}", "Q: {q}", "Please answer: {q}", "User question: {q}")
 
 
-def _write(draw: random.Random, problem: Problem) -> Example:
+def _write(draw: random.Random, problem: Problem, further: list[Problem]) -> Example:
+    """A conversation; its siblings put the further questions after the very same words."""
     labels = drawn_labels(draw, problem.sources)
     is_short = bool(problem.short) and draw.random() < 0.2
     example = draw.choice(["1", "2", "A", *labels])
     rule = instructions(draw, example)
     if is_short:
         rule = f"{rule}\n{draw.choice(_SHORT).format(l=example)}".strip()
+        further = [each for each in further if each.short or not each.cited]
     head = draw.choice(_HEADS)
     text, labels = (
         shown(draw, problem.sources, labels) if labels else (draw.choice(["(none)", "(no results)", ""]), labels)
     )
-    sources, question = f"{head}\n{text}".strip(), _led_in(draw, problem.question)
-    messages = [turn for turn in _turns(draw, rule, sources, question, is_told=is_short) if turn[1]]
-    messages.append(("assistant", _answer(problem, labels, is_short)))
-    return Example("grounded", [{"role": role, "content": content} for role, content in messages])
+    sources, seed = f"{head}\n{text}".strip(), draw.getrandbits(64)
+    conversations = []
+    for each in (problem, *further):
+        question = _led_in(draw, each.question)
+        # The same seed for all, so that only the question differs.
+        turns = [turn for turn in _turns(random.Random(seed), rule, sources, question, is_told=is_short) if turn[1]]
+        turns.append(("assistant", _answer(each, labels, is_short)))
+        conversations.append(Example("grounded", [{"role": role, "content": content} for role, content in turns]))
+        if question in "\n".join(content for _, content in turns).partition(sources)[0]:
+            break  # what differs comes first, so there's nothing to share
+    first, *siblings = conversations
+    return replace(first, siblings=tuple(siblings))
 
 
 def _turns(draw: random.Random, rule: str, sources: str, question: str, *, is_told: bool) -> list[tuple[str, str]]:
