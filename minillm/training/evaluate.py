@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from minillm.evaluation.significance import Difference, compare_paired
+from minillm.evaluation.statistics import estimate_mean
 from minillm.training.example import Case
 from minillm.training.registry import PERPLEXITY_TARGET, HeldOutSet, Metric
 from minillm.training.scoring import Answer, Scores
-from minillm.training.statistics import Comparison, compare, mean_interval
 
 Answerer = Callable[[Sequence[Case]], list[Answer]]
 
@@ -54,7 +55,7 @@ class Row:
         means: of each model; None where no case has a score.
         intervals: 95 %, of each model.
         counts: cases with a score, of each model.
-        comparison: of the last model with the first; None if there is only one, or nothing to compare.
+        comparison: of the first model with the last; None if there is only one, or nothing to compare.
     """
 
     set_name: str
@@ -62,7 +63,7 @@ class Row:
     means: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
     counts: dict[str, int]
-    comparison: Comparison | None
+    comparison: Difference | None
 
     def is_met(self, model: str) -> bool | None:
         """Whether a model reaches the target; None where there is no target or no score."""
@@ -98,9 +99,9 @@ class Report:
             result.held_out.name,
             metric,
             {model: sum(each) / len(each) if each else None for model, each in values.items()},
-            {model: mean_interval(each) for model, each in values.items()},
+            {model: _interval(each) for model, each in values.items()},
             {model: len(each) for model, each in values.items()},
-            None if first is None or last is None else compare(first, last),
+            None if first is None or last is None else _compared(first, last),
         )
 
     @property
@@ -159,6 +160,18 @@ class Report:
         return [*cells, "–" if ratio is None else f"× {PERPLEXITY_TARGET}", _met_cell(met)]
 
 
+def _interval(scores: Sequence[float]) -> tuple[float, float]:
+    """A 95 % interval of the mean; of no scores, all that is possible."""
+    estimate = estimate_mean(scores) if scores else None
+    return (estimate.low, estimate.high) if estimate else (0.0, 1.0)
+
+
+def _compared(first: Sequence[float | None], last: Sequence[float | None]) -> Difference | None:
+    """Of the cases that both have a score for; None where there are none."""
+    pairs = [(a, b) for a, b in zip(first, last, strict=True) if a is not None and b is not None]
+    return compare_paired([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+
+
 def _row_content(row: Row) -> dict[str, Any]:
     return {
         "set": row.set_name,
@@ -195,12 +208,12 @@ def _score_cell(mean: float | None, interval: tuple[float, float]) -> str:
     return "–" if mean is None else f"{_percent(mean)} ({100 * interval[0]:.0f}–{100 * interval[1]:.0f})"
 
 
-def _comparison_cells(comparison: Comparison | None) -> list[str]:
+def _comparison_cells(comparison: Difference | None) -> list[str]:
     if comparison is None:
         return ["–", ""]
-    low, high = comparison.interval
-    p = "" if comparison.p is None else "<.001" if comparison.p < 0.001 else f"{comparison.p:.3f}".lstrip("0")
-    return [f"{100 * comparison.difference:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})", p]
+    p = "<.001" if comparison.p_value < 0.001 else f"{comparison.p_value:.3f}".lstrip("0")
+    difference, low, high = (100 * value for value in (comparison.difference, comparison.low, comparison.high))
+    return [f"{difference:+.0f} ({low:+.0f} to {high:+.0f})", p]
 
 
 def _met_cell(met: bool | None) -> str:

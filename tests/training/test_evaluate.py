@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,13 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from minillm.errors import MinillmError
+from minillm.evaluation.significance import mcnemar
+from minillm.evaluation.statistics import wilson_interval
+from minillm.training.evaluate import Report, SetResult
 from minillm.training.example import Case
 from minillm.training.heldout import grounded
 from minillm.training.heldout.values import make_value
-from minillm.training.registry import HELD_OUT_SETS, find_sets
+from minillm.training.registry import HELD_OUT_SETS, Metric, find_sets
 from minillm.training.scoring import (
     REFUSALS,
     Answer,
@@ -35,7 +37,6 @@ from minillm.training.scoring import (
     score_sentiment,
     score_tools,
 )
-from minillm.training.statistics import bootstrap_interval, compare, mcnemar_p, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
     from minillm import LLM
@@ -400,40 +401,33 @@ def test_a_label_may_be_a_bare_word_where_no_schema_asks_for_an_object() -> None
 # -- how sure they are ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662), (0, 0, 0.0, 1.0)],
-)
-def test_wilson_intervals_are_the_published_ones(successes: int, n: int, low: float, high: float) -> None:
-    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
+def test_models_are_compared_on_the_cases_that_both_have_a_score_for() -> None:
+    metric = Metric("right", "right")
+    held_out = dataclasses.replace(
+        HELD_OUT_SETS[0], metrics=(metric,), score=lambda case, answer: json.loads(answer.text)
+    )
+    answers = {
+        name: [Answer(json.dumps({} if score is None else {"right": score})) for score in scores]
+        for name, scores in {"a": [0, 0, 0, 1, 0, None, 0], "b": [1, 1, 1, 1, 0, 1, 1]}.items()
+    }
+    result = SetResult(held_out, [case(None)] * 7, answers)
+    (row,) = Report(["a", "b"], [result]).rows()
+    assert row.counts == {"a": 6, "b": 7}
+    assert row.means == {"a": pytest.approx(1 / 6), "b": pytest.approx(6 / 7)}
+    assert row.intervals["b"] == wilson_interval(6, 7)
+    assert row.comparison is not None
+    assert (row.comparison.n, row.comparison.difference) == (6, pytest.approx(4 / 6))
+    assert row.comparison.p_value == pytest.approx(mcnemar(0, 4))
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "p"), [(0, 0, 1.0), (5, 5, 1.0), (0, 5, 0.0625), (1, 9, 22 / 1024), (0, 10, 2 / 1024)]
-)
-def test_mcnemar_is_a_fair_coin(first: int, second: int, p: float) -> None:
-    assert mcnemar_p(first, second) == pytest.approx(p)
-    assert mcnemar_p(second, first) == pytest.approx(p)
-
-
-def test_the_bootstrap_agrees_with_the_normal_interval() -> None:
-    values = [index / 199 for index in range(200)]
-    low, high = bootstrap_interval(values)
-    half = 1.96 * math.sqrt(sum((value - 0.5) ** 2 for value in values) / 200 / 200)
-    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.01)
-    assert mean_interval(values) == (low, high)
-    assert mean_interval([1.0, 0.0]) == wilson_interval(1, 2)
-
-
-def test_models_are_compared_case_by_case() -> None:
-    found = compare([0, 0, 0, 1, 0, None, 0], [1, 1, 1, 1, 0, 1, 1])
-    assert found is not None
-    assert (found.num_pairs, found.difference) == (6, pytest.approx(4 / 6))
-    assert found.p == pytest.approx(mcnemar_p(0, 4))
-    assert found.interval[0] <= found.difference <= found.interval[1]
-    fractions = compare([0.5, 0.25], [1.0, 0.25])
-    assert fractions is not None and fractions.p is None
-    assert compare([None], [1.0]) is None
+def test_sets_without_a_score_have_no_comparison() -> None:
+    metric = Metric("right", "right")
+    held_out = dataclasses.replace(HELD_OUT_SETS[0], metrics=(metric,), score=lambda case, answer: {})
+    result = SetResult(held_out, [case(None)], {"a": [Answer("")], "b": [Answer("")]})
+    (row,) = Report(["a", "b"], [result]).rows()
+    assert row.means == {"a": None, "b": None}
+    assert row.intervals["a"] == (0.0, 1.0)
+    assert row.comparison is None
 
 
 # -- the registry -----------------------------------------------------------------------------------------------
@@ -576,7 +570,7 @@ def test_an_endpoint_can_be_compared_with_a_model_here(tiny: LLM, run: Callable[
     assert content["models"] == ["tiny-random", "tiny-random (API)"]
     assert content["perplexity"]["ratio"] is None
     assert content["rows"][0]["comparison"]["difference"] == 0
-    assert content["rows"][0]["comparison"]["num_pairs"] == 3
+    assert content["rows"][0]["comparison"]["n"] == 3
 
 
 def test_what_is_missing_is_said_in_a_sentence(run: Callable[..., Any]) -> None:
