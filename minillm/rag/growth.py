@@ -4,15 +4,16 @@ The documents are made up: words drawn as often as in English (Zipf's law, the c
 out "the" and "of"), and random vectors around some hundred centres, 384 numbers each, in place of a model's. They cost
 a search the same time as real ones. The time that the server needs for the question's own vector is not in it.
 
-Measured on two cores of an AMD EPYC that others used too (load average 5 to 6), therefore as processor time, median and
-95th percentile of 17 queries, in milliseconds. The largest index was an ingest that had been cut off at 80,000 chunks:
+Measured on two threads of one core of an AMD EPYC (AVX2), by the clock, while little else ran; median and 95th
+percentile of 50 queries of six words, in milliseconds:
 
-    chunks   words        vectors      hybrid       filtered
-     1,000    1.6 /  2.1   2.2 /  2.9   3.3 /  3.9   0.8 /  1.2
-    10,000    4.3 /  6.2   8.7 / 12.5   9.8 / 12.6   6.0 /  8.6
-    80,000   23.6 / 35.7  31.9 / 33.9  53.6 / 81.0  29.9 / 34.7
+    chunks   added in  words        vectors      hybrid        filtered
+     1,000     0.5 s    1.0 /  1.3   1.8 /  2.1   3.0 /   3.5   0.9 /  1.4
+    10,000     6.0 s    3.6 /  5.3   5.8 /  6.2   9.2 /  11.3   9.4 / 10.8
+   100,000    72.4 s   46.8 / 77.5  37.6 / 46.2  74.4 / 114.2  38.0 / 65.2
 
-On a machine with other work the same queries take several times as long by the clock.
+Both searches read something of every chunk, so the cost grows with the index, by less than tenfold each time. On a
+machine with other work the same queries take several times as long by the clock.
 """
 
 from __future__ import annotations
