@@ -57,8 +57,9 @@ class ContiguousKVCache:
             return self._attend_one(q, keys, values)
         # Query i stands at position start + i and sees the keys up to there.
         mask = torch.ones(end - start, end, dtype=torch.bool, device=q.device).tril(diagonal=start)
-        out = F.scaled_dot_product_attention(q.transpose(0, 1), keys, values, attn_mask=mask, enable_gqa=True)
-        return out.transpose(0, 1)
+        # With a batch of one in front, PyTorch's CPU kernel doesn't write all scores into memory.
+        q, keys, values = q.transpose(0, 1)[None], keys[None], values[None]
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=True)[0].transpose(0, 1)
 
     @staticmethod
     def _attend_one(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ class DenseAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """See `Attention`."""
-        # scaled_dot_product_attention takes [heads, tokens, head_dim].
-        q, k, v = rotate(q, cos, sin).transpose(0, 1), rotate(k, cos, sin).transpose(0, 1), v.transpose(0, 1)
+        # scaled_dot_product_attention takes [batch, heads, tokens, head_dim]. It works without the batch too, but on a
+        # CPU it then writes all scores into memory.
+        q, k, v = (part.transpose(0, 1)[None] for part in (rotate(q, cos, sin), rotate(k, cos, sin), v))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        return out.transpose(0, 1)
+        return out[0].transpose(0, 1)
