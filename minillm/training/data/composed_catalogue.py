@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from minillm.training.data import values
@@ -26,12 +26,16 @@ class Parameter:
         schema: JSON Schema of it, with or without a description.
         value: draws one.
         phrase: how a request mentions it where it's optional, such as " in {v}"; "" for one that is required.
+        words: how people say some of the values.
+        is_optional: whether a request may leave it out; those with a phrase are so as well.
     """
 
     name: str
     schema: dict[str, Any]
     value: Callable[[Draw], Any]
     phrase: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,15 @@ class Function:
     Attributes:
         words: of its name, such as ("get", "weather").
         descriptions: each says what it does.
-        parameters: in order; those without a phrase are required.
-        asks: requests that it fits, with {parameter} for values.
+        parameters: in order. A dot in a name makes an object: "guest.name" is the name in the object "guest".
+        asks: requests that it fits, with {parameter} for values; {parameter?this:that} depends on a yes or no, and what
+            stands in [] may be left out, together with the parameters in it.
         results: pairs of what it may return and the answer to the user that follows from it; {r} is a value that only
             the result tells.
         family: functions of one family are each other's near misses.
+        verb: that it was composed with; None for one that was written by hand.
+        fields: what it returns, where that isn't said by `results`.
+        answers: what can be said of the fields, with {field} and {parameter}.
     """
 
     words: tuple[str, ...]
@@ -54,6 +62,9 @@ class Function:
     asks: tuple[str, ...]
     results: tuple[tuple[str, str], ...]
     family: str
+    verb: Verb | None = None
+    fields: tuple[Parameter, ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 def _text(name: str, value: Callable[[Draw], Any], about: str = "", phrase: str = "") -> Parameter:
@@ -294,7 +305,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(("assign", "hand_over"), ("Assign a {o} to a person.", "Makes somebody responsible for a {o}."), (_number(), _text("person", _first_name)),
         ("Give {o} {id} to {person}.", "{person} should take care of {o} {id}.", "Assign the {o} {id} to {person}.", "Make {person} responsible for {o} {id}."),
         (("ok, {r} open", "It's assigned; {r} are open there."),)),
-    Verb(("count", "number_of"), ("Count the {os}.", "How many {os} there are."), (_one_of("status", "open", "closed", "all"),),
+    Verb(("count", "number_of"), ("Count the {os}.", "How many {os} there are."), (_one_of("status", "open", "closed", "overdue"),),
         ("How many {status} {os} do we have?", "Count the {status} {os}.", "What's the number of {status} {os}?"),
         (("{r}", "There are {r}."), ('{{"count": {r}}}', "We have {r}."))),
     Verb(("search", "find"), ("Search {os} by words.", "Finds {os} that match a text."), (_text("query", _words),),
@@ -325,15 +336,38 @@ VERBS: tuple[Verb, ...] = (
         ("Tell me by {channel} when {o} {id} changes.", "Watch {o} {id} and notify me by {channel}.", "Follow {o} {id} ({channel})."),
         (("ok", "You will be notified."),)),
     Verb(("enable", "activate", "switch_on"), ("Switch a {o} on or off.", "Activates or deactivates a {o}."), (_number(), Parameter("active", {"type": "boolean"}, lambda d: d.random() < 0.5)),
-        ("Set {o} {id} to active: {active}.", "Is {o} {id} meant to be active? Set it to {active}."),
+        ("Switch {o} {id} {active?on:off}.", "{active?Activate:Deactivate} {o} {id}.", "{o} {id} should {active?be active again:rest for now}."),
         (("ok", "Done."),)),
 )  # fmt: skip
+
+
+_MORE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "get": (("Retrieve one {o} with all of its fields.", "Read a {o}."), ("Tell me about {o} {id}.", "I'd like to read what is stored on {o} {id}.", "Can I see {o} {id}?", "I have {o} {id} in front of me and know nothing about it.")),
+    "list": (("Returns all {os}.", "Which {os} exist."), ("I'd like to see every {o} that we have", "What {os} do I have", "Remind me which {os} exist", "Can I see all of the {os}")),
+    "create": (("Make a {o} that doesn't exist yet.", "Opens a fresh {o}."), ("Set up a {o} for me: “{name}”", "There is no {o} called {name} yet, so make one", "Start a fresh {o} and call it “{name}”")),
+    "delete": (("Destroys a {o}.", "Permanently remove one {o}."), ("Throw {o} {id} away.", "{o} {id} was a mistake, get rid of it for good.", "Nobody will ever need {o} {id} again; wipe it.", "Make {o} {id} disappear from the system.")),
+    "cancel": (("Stops a {o} that was planned.", "Takes a {o} back."), ("{o} {id} won't be needed after all", "Stop {o} {id} before it goes through", "I'd like to back out of {o} {id}")),
+    "update": (("Sets a {o}'s name.", "Modify how a {o} is called."), ("The name of {o} {id} is wrong; it should be “{new_name}”.", "From now on {o} {id} goes by {new_name}.", "Correct the title of {o} {id}: {new_name}.")),
+    "assign": (("Hands a {o} to a colleague.", "Set who works on a {o}."), ("Let {person} handle {o} {id}.", "{o} {id} is {person}'s job now.", "I have no time for {o} {id}; {person} can do it.")),
+    "count": (("Returns the number of {os} with a status.", "Tally {os}."), ("How large is the pile of {status} {os}?", "I need a figure: {status} {os}, how many?", "Do we have many {status} {os}?")),
+    "search": (("Full-text search over {os}.", "Look for {os} with certain words."), ("I'm looking for a {o} that has to do with {query}.", "Which {o} was about {query}?", "Did anybody write a {o} on {query}?")),
+    "export": (("Save the {os} as a file.", "Dump all {os}."), ("Give me the {os} so that I can open them as {format}.", "I want to take all {os} with me, in {format}.", "My boss needs a {format} of the {os}.")),
+    "archive": (("Keep a {o}, but out of sight.", "File a {o} away."), ("{o} {id} is finished; file it away.", "I don't want to see {o} {id} in the list any more, but don't delete it.", "Store {o} {id} with the old ones.")),
+    "approve": (("Give the green light to a {o}.", "Says yes to a {o}."), ("{o} {id} has my blessing.", "Go ahead with {o} {id}, I agree.", "I've checked {o} {id} and it's fine. Let it pass.")),
+    "share": (("Lets another person see a {o}.", "Mail a {o}."), ("Let {email} have a look at {o} {id}.", "Could {email} get a copy of {o} {id}?", "{o} {id} should go to {email}.")),
+    "schedule": (("Puts a {o} on a date.", "Pick the day for a {o}."), ("When {date} comes, it's time for {o} {id}; plan that.", "Let's do {o} {id} on {date}.", "{date} would suit me for {o} {id}.")),
+    "set_price": (("Edit the amount that is charged for a {o}.", "Reprice a {o}."), ("From now on we charge {amount} for {o} {id}.", "{o} {id} is too cheap. Take {amount} for it.", "Customers should pay {amount} for {o} {id}.")),
+    "status_of": (("How far along a {o} is.", "Progress of a {o}."), ("How far is {o} {id}?", "I'm still waiting for {o} {id}. What's happening with it?", "Has anything happened to {o} {id} since yesterday?")),
+    "subscribe": (("Send alerts about a {o}.", "Keep the user posted on a {o}."), ("I don't want to miss anything about {o} {id}; use {channel}.", "Keep me posted on {o} {id} by {channel}.", "Send me a note by {channel} if something happens to {o} {id}.")),
+    "enable": (("Set whether a {o} is in use.", "Toggle a {o}."), ("{active?Start using:Stop using} {o} {id}.", "I want {o} {id} {active?running:switched off}.")),
+}  # fmt: skip
+"""Further descriptions of each verb and further ways to ask for it, some of which use none of its words."""
 
 
 def composed(draw: Draw, thing: str | None = None, verb: Verb | None = None) -> Function:
     """A function made of a verb and a thing."""
     thing, verb = thing or draw.choice(THINGS), verb or draw.choice(VERBS)
-    name, several = thing.replace("_", " "), _plural(thing.replace("_", " "))
+    name, several = thing.replace("_", " "), plural(thing.replace("_", " "))
     number = draw.choice([f"{thing}_id", f"{thing}_id", "id", f"{thing}_number", f"{thing}_code"])
     parameters = tuple(
         Parameter(number, {"type": "string", **_about(draw, name)}, each.value) if each.name == "{o}_id" else each
@@ -348,12 +382,13 @@ def composed(draw: Draw, thing: str | None = None, verb: Verb | None = None) -> 
     word = draw.choice(verb.words)
     plural_name = word in ("list", "list_all", "browse", "count", "number_of", "search", "find", "export", "download")
     return Function(
-        words=(*word.split("_"), *(_plural(thing) if plural_name else thing).split("_")),
-        descriptions=tuple(map(fill, verb.descriptions)),
+        words=(*word.split("_"), *(plural(thing) if plural_name else thing).split("_")),
+        descriptions=tuple(map(fill, verb.descriptions + _MORE_WORDS[verb.words[0]][0])),
         parameters=parameters,
-        asks=tuple(map(fill, verb.asks)),
+        asks=tuple(map(fill, verb.asks + _MORE_WORDS[verb.words[0]][1])),
         results=verb.results,
         family=thing,
+        verb=verb,
     )
 
 
@@ -362,7 +397,8 @@ def _about(draw: Draw, name: str) -> dict[str, str]:
     return {"description": about} if about else {}
 
 
-def _plural(word: str) -> str:
+def plural(word: str) -> str:
+    """Such as "entries" for "entry"."""
     if word.endswith(("s", "x", "ch", "sh")):
         return word + "es"
     if word.endswith("y") and word[-2] not in "aeiou":

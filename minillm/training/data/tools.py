@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -157,7 +158,7 @@ class _Conversation:
         while len(chosen) < size:
             near = random.random() < 0.45
             other = _near(random.choice(wanted), random) if near and wanted else _any(random)
-            if size > 3 and len(other.parameters) > (1 if size > 5 else 2):
+            if size > 3 and len(other.parameters) > (2 if size > 5 else 3):
                 continue
             alike = without and any(not item.object and item.domain == other.domain for item in wanted)
             if _family(other) not in taken and not (alike and other.domain in ALIKE):
@@ -165,8 +166,27 @@ class _Conversation:
                 chosen.append(other)
         random.shuffle(chosen)
         self.templates = chosen
-        self.tools = [self._definition(template) for template in chosen]
+        tools = [self._definition(template) for template in chosen]
+        for place in reversed(range(len(tools))):
+            if len(json.dumps(tools)) > 1850 and chosen[place] not in wanted and len(tools) > 1:
+                del tools[place], chosen[place]
+        self.tools = tools
         self.messages: list[dict[str, Any]] = []
+        system = random.choice(chat.SYSTEMS) if random.random() < 0.5 else ""
+        self.is_hermes = random.random() < 0.22
+        if self.is_hermes:
+            system = chat.hermes_prompt(self.tools, system, random)
+        self.begin = [{"role": "system", "content": system}] if system else []
+
+    def again(self) -> _Conversation:
+        """Another conversation with the same beginning."""
+        other = copy.copy(self)
+        other.messages = []
+        return other
+
+    def num_tokens(self) -> int:
+        """About how many the turns have."""
+        return round(len(json.dumps(self.messages)) / 3.8)
 
     def _definition(self, template: Template) -> dict[str, Any]:
         parameters = self._schema(template.parameters)
@@ -224,12 +244,11 @@ class _Conversation:
         call = self.messages[-1]["tool_calls"][0]
         self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
 
-    def example(self) -> Example:
-        system = self.random.choice(chat.SYSTEMS) if self.random.random() < 0.5 else ""
-        if self.random.random() < 0.22:
-            return Example("tools", chat.in_hermes_style(self.messages, self.tools, system, self.random))
-        first = [{"role": "system", "content": system}] if system else []
-        return Example("tools", [*first, *self.messages], self.tools)
+    def example(self, siblings: Sequence[_Conversation] = ()) -> Example:
+        others = [other.example() for other in siblings]
+        if self.is_hermes:
+            return Example("tools", [*self.begin, *chat.in_hermes_style(self.messages)], None, others)
+        return Example("tools", [*self.begin, *self.messages], self.tools, others)
 
 
 def _family(template: Template) -> str:
@@ -272,96 +291,139 @@ def _chatter(text: str, random: Random) -> str:
     return _lowered(text).rstrip(".") if draw_ < 0.4 else text
 
 
-def _single(random: Random) -> Example:
+def _single(random: Random) -> _Conversation:
     template = _any(random)
-    request = _fill(template, random)
     talk = _Conversation(random, [template])
-    talk.user(_chatter(request.text, random))
+    _ask(talk, template)
+    return talk
+
+
+def _ask(talk: _Conversation, template: Template) -> None:
+    request = _fill(template, talk.random)
+    talk.user(_chatter(request.text, talk.random))
     talk.call((template, request.arguments))
-    return talk.example()
 
 
-def _none_fits(random: Random) -> Example:
+def _none_fits(random: Random) -> _Conversation:
     template = _any(random)
     talk = _Conversation(random, [template], without=True)
-    if random.random() < 0.5:
-        talk.user(_chatter(_fill(template, random).text, random))
-        talk.say(random.choice(chat.NO_TOOL))
+    _decline(talk, template)
+    return talk
+
+
+def _decline(talk: _Conversation, missing: Template) -> None:
+    if talk.random.random() < 0.5:
+        talk.user(_chatter(_fill(missing, talk.random).text, talk.random))
+        talk.say(talk.random.choice(chat.NO_TOOL))
     else:
-        question, answer = chat.small_talk(random)
+        question, answer = chat.small_talk(talk.random)
         talk.user(question)
         talk.say(answer)
-    return talk.example()
 
 
-def _several(random: Random) -> Example:
+def _several(random: Random) -> _Conversation:
     first = _any(random)
     same = random.random() < 0.4
     second = first if same else _any(random)
     while not same and _family(second) == _family(first):
         second = _any(random)
-    requests = [_fill(template, random) for template in (first, second)]
     talk = _Conversation(random, [first, second], size=random.randrange(2, 9))
-    joint = random.choice((" And: ", " Also: ", "\n", " Then another thing: ", " "))
+    _ask_both(talk, first, second)
+    return talk
+
+
+def _ask_both(talk: _Conversation, first: Template, second: Template) -> None:
+    requests = [_fill(template, talk.random) for template in (first, second)]
+    joint = talk.random.choice((" And: ", " Also: ", "\n", " Then another thing: ", " "))
     talk.user(joint.join(request.text for request in requests))
     talk.call(*((template, request.arguments) for template, request in zip((first, second), requests, strict=True)))
-    return talk.example()
 
 
-def _with_result(random: Random, *, injected: bool = False, failed: bool = False) -> Example:
+def _with_result(random: Random, *, injected: bool = False, failed: bool = False) -> _Conversation:
     if random.random() < 0.4 and not failed:
         template = random.choice([template for template in FIXED if template.result])
-        request = _fill(template, random)
-        ((field, kind),) = template.result
-        value = draw(kind, random)[1]
-        about = field.replace("_", " ")
-        result: Any = {**request.arguments, field: value} if injected or random.random() < 0.6 else f"{field}: {value}"
-        said = random.choice(
-            (f"The {about} is {value}.", f"It's {value} ({about}).", f"{about.capitalize()}: {value}.")
-        )
     else:
-        template, request, result, said = _on_object(random)
+        verb = random.choice([verb for verb in VERBS if VERBS[verb][3] and verb != "create"])
+        template = _compose(random.choice((verb, "get")), random.choice(THINGS))
+    talk = _Conversation(random, [template])
+    _ask_and_answer(talk, template, injected=injected, failed=failed)
+    return talk
+
+
+def _has_result(template: Template) -> bool:
+    """Whether it's known what it returns and what can be said of that."""
+    verb = template.words.split()[0]
+    return bool(template.result) or (
+        bool(template.object) and verb != "create" and (verb == "get" or bool(VERBS[verb][3]))
+    )
+
+
+def _ask_and_answer(talk: _Conversation, template: Template, *, injected: bool = False, failed: bool = False) -> None:
+    random = talk.random
+    request, result, said = _field_result(template, random) if template.result else _object_result(template, random)
     if failed:
         error = random.choice(chat.ERRORS)
         result = random.choice(({"error": error}, f"Error: {error}", {"status": "failed", "message": error}))
         said = random.choice(("That didn't work: {}.", "I couldn't do that: {}.", "It failed: {}.")).format(error)
     if injected and isinstance(result, dict):
         result = {**result, random.choice(("note", "comment", "text")): random.choice(chat.INJECTIONS)}
-    talk = _Conversation(random, [template])
     talk.user(_chatter(request.text, random))
     talk.call((template, request.arguments))
     talk.result(result)
     talk.say(said)
-    return talk.example()
 
 
-def _on_object(random: Random) -> tuple[Template, Request, Any, str]:
-    """A composed tool with a result and what is to be said of it."""
-    thing = random.choice(THINGS)
-    if random.random() < 0.5:
-        verb = random.choice([verb for verb in VERBS if VERBS[verb][3] and verb != "create"])
-        template = _compose(verb, thing)
+def _field_result(template: Template, random: Random) -> tuple[Request, Any, str]:
+    """One field that the tool is asked for."""
+    request = _fill(template, random)
+    ((field, kind),) = template.result
+    value, about = draw(kind, random)[1], field.replace("_", " ")
+    result: Any = random.choice(
+        ({**request.arguments, field: value}, {field: value}, {"result": {field: value}}, f"{field}: {value}", [{field: value}], f"{about} = {value}", {field: value, "source": "live"})
+    )  # fmt: skip
+    said = random.choice(
+        ("The {a} is {v}.", "It's {v} ({a}).", "{A}: {v}.", "That's {v} for the {a}.", "I get {v} as the {a}.", "{v} is the {a}.", "Here you are: {a} {v}.")
+        if kind not in ("minutes", "degrees", "percent") else ("{v} {k}.", "It's {v} {k}.", "That would be {v} {k}.")
+    )  # fmt: skip
+    return request, result, said.format(a=about, A=about.capitalize(), v=value, k=kind)
+
+
+def _object_result(template: Template, random: Random) -> tuple[Request, Any, str]:
+    """What a composed tool returns and what is to be said of it."""
+    thing = template.object
+    if not template.words.startswith("get "):
         request = _fill(template, random)
         number = next(iter(request.arguments.values()))
-        said = f"{thing.capitalize()} {number} {template.done}."
-        return template, request, random.choice(({"ok": True, "id": number}, "done", {"status": "success"})), said
-    template, number = _compose("get", thing), code(random)
+        said = random.choice(("{o} {n} {d}.", "Done: {o} {n} {d}.", "It's done; {o} {n} {d}.", "OK, {o} {n} {d}."))
+        said = said.format(o=thing, n=number, d=template.done)
+        outcome = random.choice(
+            ({"ok": True, "id": number}, "done", {"status": "success"}, {"result": "ok"}, "1 changed")
+        )
+        return request, outcome, said[0].upper() + said[1:]
+    number = code(random)
     fields = {"owner": person(random), "date": draw("date", random)[1], "amount": draw("amount", random)[1]}
     fields |= {"status": draw("status", random)[1], "title": draw("title", random)[1], "city": draw("city", random)[1]}
     shown = dict(random.sample(list(fields.items()), random.randrange(2, 5)))
     asked = random.choice(list(shown))
-    question = random.choice(("What is the {} of {} {}?", "Tell me the {} of {} {}.", "I need the {} of {} {}."))
-    said = random.choice(("The {a} of {o} {n} is {v}.", "{o} {n}: {a} {v}.", "It's {v}.")).format(
-        a=asked, o=thing, n=number, v=shown[asked]
-    )
+    question = random.choice(
+        ("What is the {} of {} {}?", "Tell me the {} of {} {}.", "I need the {} of {} {}.", "Do you know the {} of {} {}?", "I'm looking for the {} of {} {}.")
+    )  # fmt: skip
+    said = random.choice(
+        ("The {a} of {o} {n} is {v}.", "{o} {n}: {a} {v}.", "It's {v}.", "The {a} is {v}.", "{v} is the {a} of {o} {n}.", "{o} {n} has the {a} {v}.")
+    ).format(a=asked, o=thing, n=number, v=shown[asked])  # fmt: skip
     request = Request(question.format(asked, thing, number), {template.parameters[0][0]: number})
     result: Any = {"id": number, **shown}
-    if random.random() < 0.15:
+    chance = random.random()
+    if chance < 0.15:
         result = "\n".join(f"{key}: {value}" for key, value in result.items())
-    return template, request, result, said[0].upper() + said[1:]
+    elif chance < 0.35:
+        result = {thing.replace(" ", "_"): result}
+    elif chance < 0.45:
+        result = [result]
+    return request, result, said[0].upper() + said[1:]
 
 
-def _chain(random: Random) -> Example:
+def _chain(random: Random) -> _Conversation:
     """Finds the number of a thing first, then does something with it."""
     thing, who, number = random.choice(THINGS), person(random), code(random)
     verb = random.choice(["cancel", "delete", "archive", "approve", "print", "close", "lock"])
@@ -375,10 +437,10 @@ def _chain(random: Random) -> Example:
     talk.call((act, {key: number}))
     talk.result(random.choice(({"ok": True}, "done", {"status": "success", "id": number})))
     talk.say(f"{thing.capitalize()} {number} of {who} {act.done}.")
-    return talk.example()
+    return talk
 
 
-def _missing(random: Random) -> Example:
+def _missing(random: Random) -> _Conversation:
     """Asks for the number that a request leaves out."""
     thing = random.choice(THINGS)
     verb = random.choice(["cancel", "delete", "archive", "approve", "print", "close", "lock"])
@@ -392,7 +454,7 @@ def _missing(random: Random) -> Example:
     )
     talk.user(random.choice(asks))
     talk.say(random.choice((f"Which {thing}? Please tell me its number.", f"What is the number of the {thing}?")))
-    return talk.example()
+    return talk
 
 
 ALIKE = {"weather", "currency", "maps", "calendar", "notes", "mail", "messages", "home", "code"}
@@ -404,20 +466,71 @@ CASES = {
 }  # fmt: skip
 
 
+MOST_TOKENS = 900
+"""About how many an example has with all of its siblings."""
+
+
 def tool_examples(seed: int) -> Iterator[Example]:
     """Conversations with tools without end; the same ones for the same seed."""
     random = Random(seed)
     while True:
-        match random.choices(list(CASES), list(CASES.values()))[0]:
-            case "single":
-                yield _single(random)
-            case "none":
-                yield _none_fits(random)
-            case "several":
-                yield _several(random)
-            case "chain":
-                yield _chain(random)
-            case "missing":
-                yield _missing(random)
-            case case:
-                yield _with_result(random, injected=case == "injected", failed=case == "failed")
+        talk = _any_case(random)
+        yield talk.example(_siblings(talk))
+
+
+def _any_case(random: Random) -> _Conversation:
+    match random.choices(list(CASES), list(CASES.values()))[0]:
+        case "single":
+            return _single(random)
+        case "none":
+            return _none_fits(random)
+        case "several":
+            return _several(random)
+        case "chain":
+            return _chain(random)
+        case "missing":
+            return _missing(random)
+        case case:
+            return _with_result(random, injected=case == "injected", failed=case == "failed")
+
+
+def _siblings(talk: _Conversation) -> list[_Conversation]:
+    """Other conversations with the same tools, each about another of them."""
+    random, siblings = talk.random, list[_Conversation]()
+    begin = len(json.dumps(talk.begin)) if talk.is_hermes else len(json.dumps([talk.begin, talk.tools])) + 350
+    room = MOST_TOKENS - round(begin / 3.3) - talk.num_tokens()
+    asked = random.sample(talk.templates, len(talk.templates))
+    for place in range(5 if len(asked) > 1 else 3):
+        other, template = talk.again(), asked[place % len(asked)]
+        _continue(other, template)
+        if other.num_tokens() > room:
+            other = talk.again()
+            _ask(other, template)
+        if other.num_tokens() < room:
+            siblings.append(other)
+            room -= other.num_tokens()
+    return siblings
+
+
+def _continue(talk: _Conversation, template: Template) -> None:
+    """With a request for this tool, or for none."""
+    random, chance = talk.random, talk.random.random()
+    if chance < 0.2 and (missing := _not_there(talk)):
+        _decline(talk, missing)
+    elif chance < 0.27:
+        _ask_both(talk, template, random.choice(talk.templates))
+    elif chance < 0.55 and _has_result(template):
+        _ask_and_answer(talk, template, injected=chance < 0.3, failed=0.3 < chance < 0.33)
+    else:
+        _ask(talk, template)
+
+
+def _not_there(talk: _Conversation) -> Template | None:
+    """A tool for whose requests none of the conversation's would do."""
+    families = {_family(template) for template in talk.templates}
+    domains = {template.domain for template in talk.templates}
+    for _ in range(10):
+        template = _any(talk.random)
+        if _family(template) not in families and (template.object or not domains & {template.domain, "web"}):
+            return template
+    return None

@@ -106,15 +106,18 @@ _HERMES = (
 )
 
 
-def in_hermes_style(
-    messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], system: str, random: Random
-) -> list[dict[str, Any]]:
-    """The conversation with definitions, calls and results as text in the Hermes format, for no `tools=`."""
+def hermes_prompt(tools: Sequence[dict[str, Any]], system: str, random: Random) -> str:
+    """What the system says where the definitions are written in the Hermes format, for no `tools=`."""
     bare = random.random() < 0.5
     shown = [tool["function"] if bare else tool for tool in tools]
     listed = random.choice(("\n".join(map(json.dumps, shown)), json.dumps(shown)))
     text = random.choice(_HERMES).format(tools=listed)
-    result = [{"role": "system", "content": f"{system}\n\n{text}" if system else text}]
+    return f"{system}\n\n{text}" if system else text
+
+
+def in_hermes_style(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation with calls and results as text in the Hermes format."""
+    result: list[dict[str, Any]] = []
     for message in with_arguments_as_objects(messages):
         content = message["content"]
         if message["role"] == "tool":
