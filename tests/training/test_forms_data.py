@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from minillm.training.data.chat import chat_examples
 from minillm.training.data.classification import classification_examples, review
 from minillm.training.data.conversations import SEEDS
 from minillm.training.data.extraction import extraction_examples
+from minillm.training.data.grounded import grounded_examples
 from minillm.training.data.judge import judge_examples
 from minillm.training.data.opinions import OPINIONS
 from minillm.training.example import Example
 from minillm.training.train import tokenize
 
 GENERATORS = [extraction_examples, classification_examples, judge_examples, chat_examples]
+SIBLINGS = [judge_examples, grounded_examples, extraction_examples, classification_examples]
 Generator = Callable[[int], Iterator[Example]]
 
 
@@ -32,6 +34,11 @@ def _first(generator: Generator, count: int, seed: int = 5) -> list[Example]:
 
 def _prompt(example: Example) -> str:
     return "\n".join(message["content"] for message in example.messages[:-1])
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts have in common at their beginning."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -105,12 +112,40 @@ def test_reviews_hold_the_words_that_decide() -> None:
 
 def test_judges_give_a_reason_before_a_verdict_and_no_verdict_too_often() -> None:
     verdicts: Counter[str] = Counter()
-    bad = {"fail", "unsupported", "incorrect", "no", "1", "B"}
-    for example in _first(judge_examples, 1000):
-        reason, verdict = json.loads(example.messages[-1]["content"]).values()
-        assert isinstance(reason, str) and len(reason) > 8
-        verdicts[str(str(verdict) in bad)] += 1
-    assert max(verdicts.values()) <= 600
+    good = {"pass", "supported", "correct", "grounded", "accept", "good", "yes", "True", "5", "A"}
+    for example in _first(judge_examples, 500):
+        for each in (example, *example.siblings):
+            reason, verdict = json.loads(each.messages[-1]["content"]).values()
+            assert isinstance(reason, str) and len(reason) > 8
+            in_points = "1 or 0" in _prompt(each) or "(1/0)" in _prompt(each) or "[1, 0]" in _prompt(each)
+            verdicts[str(verdict) in good or (verdict == 1 and (in_points or "1 if so" in _prompt(each)))] += 1
+    assert 0.4 < verdicts[True] / verdicts.total() < 0.6
+
+
+def test_most_families_of_judged_answers_hold_good_and_bad_ones() -> None:
+    mixed = [
+        len({list(json.loads(each.messages[-1]["content"]).values())[1] for each in (example, *example.siblings)}) > 1
+        for example in _first(judge_examples, 300)
+    ]
+    assert sum(mixed) / len(mixed) > 0.9
+
+
+@pytest.mark.parametrize("generator", SIBLINGS)
+def test_siblings_begin_alike_differ_at_the_end_and_fit_the_budget(generator: Generator, smollm2_path: Path) -> None:
+    tokenizer = Tokenizer.load(smollm2_path)
+    totals, counts, shares = list[int](), list[int](), list[float]()
+    for example in _first(generator, 120):
+        trunk, *branches = [tokenize(each, tokenizer).token_ids for each in (example, *example.siblings)]
+        shared = [_shared(trunk, branch) for branch in branches]
+        assert all(not sibling.siblings and sibling.job == example.job for sibling in example.siblings)
+        prompts = [_prompt(each) for each in (example, *example.siblings)]
+        assert len(set(prompts)) == len(prompts)
+        assert all(s.messages[:-2] == example.messages[: len(s.messages) - 2] for s in example.siblings)
+        shares += [length / len(trunk) for length in shared]
+        totals.append(len(trunk) + sum(map(len, branches)) - sum(shared))
+        counts.append(len(branches))
+    assert sum(totals) / len(totals) < 600 and max(totals) < 1000
+    assert sum(counts) / len(counts) > 1.5 and sum(shares) / len(shares) > 0.3
 
 
 def test_chat_has_many_seeds_and_names_the_course_only_when_asked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from minillm.training.data.labels import TASKS, Task
 from minillm.training.data.opinions import GENERAL, OPINIONS
@@ -26,12 +27,12 @@ def sentence(words: str) -> str:
     return words[0].upper() + words[1:] + ("" if words[-1] in ".!?" else ".")
 
 
-def review(rng: random.Random, mood: str, may_be_mixed: bool = False) -> tuple[str, str]:
+def review(rng: random.Random, mood: str, may_be_mixed: bool = False, thing: str = "") -> tuple[str, str]:
     """A review whose opinion is "positive", "negative", "neutral" or "mixed", and the clause that shows it most.
 
     With `may_be_mixed`, a contrast ends with a verdict of its own: without one it would be mixed.
     """
-    thing = rng.choice(list(OPINIONS))
+    thing = thing or rng.choice(list(OPINIONS))
     clauses = OPINIONS[thing]
     good, bad, plain = (rng.sample(clauses[kind], len(clauses[kind])) for kind in ("positive", "negative", "neutral"))
     if mood == "neutral":
@@ -102,7 +103,9 @@ def _sentiment(rng: random.Random) -> Example:
     )
     weights = {"positive": 4, "negative": 4, "neutral": 2, "mixed": 1}
     mood = rng.choices(labels, [weights[label] for label in labels])[0]
-    text, key = review(rng, mood, "mixed" in labels)
+    thing = rng.choice(list(OPINIONS)) if rng.random() < 0.5 else ""  # the same for all, so that it decides nothing
+    moods = [mood, *_others(rng, mood, labels)]
+    reviews = [review(rng, each, "mixed" in labels, thing) for each in moods]
     names = {label: label for label in labels}
     chance = rng.random()
     if chance < 0.1:
@@ -125,13 +128,26 @@ def _sentiment(rng: random.Random) -> Example:
         "Label the following comment by its sentiment.",
         "How does the customer judge what they got?",
     ]
-    return _ask(rng, text, rng.choice(asks), shown, names[mood], field, key)
+    items = [(text, names[each], key) for each, (text, key) in zip(moods, reviews, strict=True)]
+    return _ask(rng, items, rng.choice(asks), shown, field)
+
+
+def _others(rng: random.Random, label: str, labels: Sequence[str]) -> list[str]:
+    """Labels for three to five siblings: each about as often as the others, the example's own counted."""
+    found = [each for each in rng.sample(list(labels), len(labels)) if each != label]
+    while len(found) < 5:
+        found += rng.sample(list(labels), len(labels))
+    return found[: rng.choice([3, 4, 5])]
 
 
 def _ask(
-    rng: random.Random, text: str, question: str, labels: Sequence[str], answer: str, field: str, key: str
+    rng: random.Random, items: Sequence[tuple[str, str, str]], question: str, labels: Sequence[str], field: str
 ) -> Example:
-    """Puts a text and a question in one of many forms; half of the answers are JSON."""
+    """Puts texts and a question in one of many forms; half of the answers are JSON.
+
+    Args:
+        items: each a text, its label and the words that decide; the first is the example's, the others its siblings'.
+    """
     shown = rng.sample(list(labels), len(labels))
     or_list = ", ".join(shown[:-1]) + " or " + shown[-1]
     question = question.replace("{or_list}", or_list)
@@ -144,62 +160,69 @@ def _ask(
             "Options:\n" + "\n".join(f"- {label}" for label in shown) + "\n",
         ]
     )
-    if rng.random() < 0.5:
-        fields: dict[str, str] = {field: answer}
-        extra = rng.choice(REASONS) if rng.random() < 0.25 and key.lower() in text.lower() else None
-        if extra:
-            start = text.lower().index(key.lower())
-            quoted = text[start : start + len(key)]
-            fields = {extra: quoted, field: answer} if rng.random() < 0.5 else {field: answer, extra: quoted}
-        names = " and ".join(f'"{name}"' for name in fields)
-        properties = {name: {"enum": shown} if name == field else {"type": "string"} for name in fields}
+    in_json = rng.random() < 0.5
+    extra = ""
+    if in_json:
+        if rng.random() < 0.25 and all(key.lower() in text.lower() for text, _, key in items):
+            extra = rng.choice(REASONS)
+        order = [extra, field] if rng.random() < 0.5 else [field, extra]
+        order = [name for name in order if name]
+        names = " and ".join(f'"{name}"' for name in order)
+        properties = {name: {"enum": shown} if name == field else {"type": "string"} for name in order}
         note = f' Quote the deciding words of the text in "{extra}".' if extra else ""
         form = rng.choice(
             [
                 f"Reply as JSON with {names}.",
                 f"Give a JSON object with the field{'s' if extra else ''} {names}.",
-                "Return JSON: " + json.dumps(dict.fromkeys(fields, "...")),
+                "Return JSON: " + json.dumps(dict.fromkeys(order, "...")),
                 "JSON Schema of the answer: " + json.dumps({"type": "object", "properties": properties}),
-                f"Output only JSON, keys: {', '.join(fields)}.",
+                f"Output only JSON, keys: {', '.join(order)}.",
             ]
         )
-        output, form = json.dumps(fields, ensure_ascii=False), form + note
+        form += note
     else:
+        order = []
         form = rng.choice(
             ["Answer with one label only.", "One label, nothing else.", "Reply with the label.", "Just the label.", ""]
         )
-        output = answer
-    body = rng.choice([f'"{text}"', f"Text: {text}", f"Review: {text}" if "entiment" in question else text])
-    body = rng.choice([body, f"<text>\n{text}\n</text>", f"###\n{text}\n###", body])
-    order = [f"{question} {written} {form}".strip(), body]
-    if rng.random() < 0.3:
-        order.reverse()
-    messages = [{"role": "user", "content": "\n\n".join(order)}]
-    chance = rng.random()
-    if chance < 0.2:
-        messages.insert(0, {"role": "system", "content": rng.choice(SYSTEMS)})
-    elif chance < 0.4:
-        system = f"{question} {written} {form}".strip()
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
-    return Example("classification", [*messages, {"role": "assistant", "content": output}])
+    body = rng.choice(['"{t}"', "Text: {t}", "Review: {t}" if "entiment" in question else "{t}"])
+    body = rng.choice([body, "<text>\n{t}\n</text>", "###\n{t}\n###", body])
+    ask, text_first, chance = f"{question} {written} {form}".strip(), rng.random() < 0.3, rng.random()
+    system = rng.choice(SYSTEMS) if chance < 0.2 else ask if chance < 0.4 else ""
+    examples = []
+    for text, label, key in items:
+        parts = [ask, body.replace("{t}", text)]
+        user = text if system == ask else "\n\n".join(reversed(parts) if text_first else parts)
+        start = text.lower().index(key.lower()) if extra else 0
+        values = {extra: text[start : start + len(key)], field: label}
+        output = json.dumps({name: values[name] for name in order}, ensure_ascii=False) if in_json else label
+        turns = [{"role": "system", "content": system}] if system else []
+        messages = [*turns, {"role": "user", "content": user}, {"role": "assistant", "content": output}]
+        examples.append(Example("classification", messages))
+    unique = {str(each.messages[:-1]): each for each in examples}
+    first, *siblings = unique.values()
+    return first if text_first and system != ask else replace(first, siblings=tuple(siblings))
 
 
 def _other(rng: random.Random, task: Task) -> Example:
     count = rng.randint(2, min(6, len(task.texts)))
     labels = rng.sample(list(task.texts), count)
     label = rng.choice(labels)
-    text = rng.choice(task.texts[label])
-    key = text
-    if rng.random() < 0.5 and task.fillers:
-        filler = rng.choice(task.fillers)
-        text = f"{filler} {text}" if rng.random() < 0.5 else f"{text} {filler}"
+    found = []
+    for each in [label, *_others(rng, label, labels)]:
+        text = key = rng.choice(task.texts[each])
+        if rng.random() < 0.5 and task.fillers:
+            filler = rng.choice(task.fillers)
+            text = f"{filler} {text}" if rng.random() < 0.5 else f"{text} {filler}"
+        found.append((text, each, key))
     names = {name: name for name in labels}
     if rng.random() < 0.2:
         names = {name: name.upper().replace(" ", "_") for name in labels}
     elif rng.random() < 0.2:
         names = {name: name.replace(" ", "_") for name in labels}
     question = rng.choice(task.questions)
-    return _ask(rng, text, question, [names[name] for name in labels], names[label], rng.choice(task.fields), key)
+    items = [(text, names[each], key) for text, each, key in found]
+    return _ask(rng, items, question, [names[name] for name in labels], rng.choice(task.fields))
 
 
 def classification_examples(seed: int) -> Iterator[Example]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minillm.training.data import form_words as words
@@ -90,7 +90,7 @@ def _date(rng: random.Random, iso: bool) -> tuple[str, str]:
     return written, f"{year}-{month:02}-{day:02}" if iso else written
 
 
-def _fill(rng: random.Random, attribute: Attribute) -> tuple[str, dict[str, Any], str, Any]:
+def _fill(rng: random.Random, attribute: Attribute, iso: bool) -> tuple[str, dict[str, Any], str, Any]:
     """A sentence that tells the attribute, the schema and description of its field, and the field's value."""
     kind, _, rest = attribute.type.partition(" ")
     description = attribute.description
@@ -113,7 +113,6 @@ def _fill(rng: random.Random, attribute: Attribute) -> tuple[str, dict[str, Any]
         shown = value = rng.choice(choices)
         schema = {"type": "string", "enum": choices} if rng.random() < 0.6 else schema
     elif kind == "date":
-        iso = rng.random() < 0.4
         shown, value = _date(rng, iso)
         description += " (YYYY-MM-DD)" if iso else rng.choice([", as written", ""])
         schema = {"type": "string", "format": "date"} if iso else schema
@@ -165,37 +164,98 @@ def _type(field: Field) -> str:
     return "list of strings" if kind == "array" else str(kind)
 
 
-def _example(rng: random.Random) -> Example:
-    kind = rng.choice(list(BY_KIND))
-    attributes = rng.sample(BY_KIND[kind], len(BY_KIND[kind]))
-    told = attributes[: rng.randint(2, len(attributes))]
-    asked = rng.sample(told, rng.randint(1, len(told)))
-    nullable = rng.random() < 0.35
+_DECOYS = {
+    "date": ("We first talked about it on {v}.", "The letter before this one is of {v}.", "{v} was a rainy day."),
+    "person": ("{v} sends regards.", "I met {v} at the bakery.", "A copy of this goes to {v}."),
+    "phone": ("The old number, {v}, no longer works.", "Don't call {v}, nobody is there."),
+    "email": ("Please don't use {v} any more.", "The old address {v} has been closed."),
+    "code": ("Please ignore the old number {v}.", "Don't mix it up with {v}, which is done."),
+    "town": ("Greetings from {v}, where I am on holiday.", "My sister has just moved to {v}."),
+    "company": ("We no longer work with {v}.", "{v} has nothing to do with it."),
+    "time": ("I had lunch at {v}.", "The radio said at {v} that it would rain."),
+    "version": ("Version {v} was fine.", "In {v} all was well."),
+}
+"""Sentences with a value of the same kind as a field's that isn't the field's."""
+
+
+def _text(
+    rng: random.Random, told: Sequence[Attribute], iso: Mapping[Attribute, bool], names: Mapping[Attribute, str]
+) -> tuple[str, dict[Attribute, Field]]:
+    """A text that tells the attributes, with other values of their kinds and other sentences between, and its fields."""
     sentences: list[str] = []
-    fields: list[Field] = []
+    fields: dict[Attribute, Field] = {}
     for attribute in told:
-        sentence, schema, description, value = _fill(rng, attribute)
+        sentence, schema, description, value = _fill(rng, attribute, iso[attribute])
         sentences.append(sentence)
-        if attribute in asked:
-            fields.append(Field(rng.choice(attribute.names), schema, description, value))
-    untold = [attribute for attribute in attributes if attribute not in told]
-    if nullable:
-        for attribute in untold[: rng.randint(0, 2)]:
-            _, schema, description, _ = _fill(rng, attribute)
-            fields.append(Field(rng.choice(attribute.names), schema, description, None))
-        fields = [Field(f.name, _or_null(f.schema), f.description, f.value) for f in fields]
-    unique = {field.name: field for field in fields}
-    fields = rng.sample(list(unique.values()), len(unique))
-    sentences += rng.sample(FILLERS, rng.randint(0, 3))
+        fields[attribute] = Field(names[attribute], schema, description, value)
+        kind = attribute.type.split()[0]
+        if kind in _DECOYS and rng.random() < 0.2:
+            other = _date(rng, False)[0] if kind == "date" else _POOLS[kind](rng)
+            sentences.append(rng.choice(_DECOYS[kind]).replace("{v}", other))
+    sentences += rng.sample(FILLERS, rng.choice([0, 1, 1, 2, 3, 5]))
     rng.shuffle(sentences)
-    text = rng.choice([" ", " ", "\n"]).join(sentence[0].upper() + sentence[1:] for sentence in sentences)
-    values = {field.name: field.value for field in fields}
+    joined = rng.choice([" ", " ", "\n"]).join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+    return joined, fields
+
+
+def _asked(rng: random.Random, told: Mapping[Attribute, Field], untold: Sequence[Field]) -> list[Field]:
+    """Some of the fields in any order, no name twice."""
+    found = rng.sample(list(told.values()), rng.randint(1, len(told)))
+    unique = {field.name: field for field in [*found, *untold]}
+    return rng.sample(list(unique.values()), len(unique))
+
+
+def _asking(rng: random.Random, kind: str, fields: list[Field], nullable: bool) -> tuple[str, str]:
+    """What is asked for, and the name of a field to put the object into, if any."""
     ask = _ask(rng, kind, fields, nullable)
     if rng.random() < 0.12 and len(fields) > 1:
         outer = rng.choice(["data", "record", "details", "result", kind.replace(" ", "_")])
-        ask += f' Put the object into the field "{outer}": {{"{outer}": {{...}}}}.'
-        values = {outer: values}
-    return Example("extraction", [*_messages(rng, ask, text), _answer(values)])
+        return ask + f' Put the object into the field "{outer}": {{"{outer}": {{...}}}}.', outer
+    return ask, ""
+
+
+def _example(rng: random.Random) -> Example:
+    """An example with siblings: other fields of the same text where that stands first, else the same of other texts."""
+    kind = rng.choice(list(BY_KIND))
+    attributes = rng.sample(BY_KIND[kind], len(BY_KIND[kind]))
+    iso = {attribute: rng.random() < 0.4 for attribute in attributes}
+    names = {attribute: rng.choice(attribute.names) for attribute in attributes}
+    count = rng.randint(2, len(attributes))
+    text, told = _text(rng, attributes[:count], iso, names)
+    nullable = rng.random() < 0.4
+    layout, text_first = _layout(rng)
+
+    def asked() -> list[Field]:
+        untold: list[Field] = []
+        for attribute in attributes[count:][: rng.randint(0, 2)] if nullable else []:
+            _, schema, description, _ = _fill(rng, attribute, iso[attribute])
+            untold.append(Field(names[attribute], schema, description, None))
+        fields = _asked(rng, told, untold)
+        return [replace(field, schema=_or_null(field.schema)) for field in fields] if nullable else fields
+
+    def example(asking: tuple[str, str], text: str, values: dict[str, Any]) -> Example:
+        ask, outer = asking
+        return Example("extraction", [*layout(ask, text), _answer({outer: values} if outer else values)])
+
+    fields = asked()
+    asking = _asking(rng, kind, fields, nullable)
+    found = [example(asking, text, {field.name: field.value for field in fields})]
+    for _ in range(rng.choice([1, 2, 3])):
+        if text_first:
+            fields = asked()
+            values = {field.name: field.value for field in fields}
+            found.append(example(_asking(rng, kind, fields, nullable), text, values))
+            continue
+        wanted = [next(a for a in attributes if names[a] == field.name) for field in fields]
+        more = [attribute for attribute in attributes if attribute not in wanted]
+        said = [attribute for attribute in wanted if not nullable or rng.random() < 0.75]
+        said += rng.sample(more, min(len(more), rng.randint(0, 2)))
+        other, other_told = _text(rng, said or more[:1], iso, names)
+        values = {names[a]: other_told[a].value if a in other_told else None for a in wanted}
+        found.append(example(asking, other, values))
+    unique = {str(each.messages[:-1]): each for each in found}
+    first, *siblings = unique.values()
+    return replace(first, siblings=tuple(siblings))
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -209,18 +269,22 @@ def _answer(values: dict[str, Any]) -> dict[str, str]:
     return {"role": "assistant", "content": json.dumps(values, ensure_ascii=False)}
 
 
-def _messages(rng: random.Random, ask: str, text: str) -> list[dict[str, str]]:
-    body = rng.choice([text, f"Text: {text}", f'"""\n{text}\n"""', f"<text>\n{text}\n</text>"])
-    if rng.random() < 0.25:
-        return [{"role": "system", "content": ask}, {"role": "user", "content": body}]
-    parts = [ask, body]
-    if rng.random() < 0.35:
-        parts.reverse()
-    messages = [{"role": "user", "content": "\n\n".join(parts)}]
-    if rng.random() < 0.25:
-        system = rng.choice(["You extract data.", "You answer only with JSON.", "You read texts and fill in forms."])
-        messages.insert(0, {"role": "system", "content": system})
-    return messages
+def _layout(rng: random.Random) -> tuple[Callable[[str, str], list[dict[str, str]]], bool]:
+    """A function that puts an instruction and a text into messages, and whether the text comes first."""
+    form = rng.choice(["{t}", "Text: {t}", '"""\n{t}\n"""', "<text>\n{t}\n</text>"])
+    chance, text_first = rng.random(), rng.random() < 0.4
+    systems = ["You extract data.", "You answer only with JSON.", "You read texts and fill in forms."]
+    system = rng.choice(systems) if rng.random() < 0.25 else ""
+
+    def layout(ask: str, text: str) -> list[dict[str, str]]:
+        body = form.replace("{t}", text)
+        if chance < 0.25:
+            return [{"role": "system", "content": ask}, {"role": "user", "content": body}]
+        parts = [body, ask] if text_first else [ask, body]
+        turns = [{"role": "system", "content": system}] if system else []
+        return [*turns, {"role": "user", "content": "\n\n".join(parts)}]
+
+    return layout, text_first and chance >= 0.25
 
 
 def extraction_examples(seed: int) -> Iterator[Example]:

@@ -141,6 +141,33 @@ age,years,ageYears|int 18 90|age|I'm {v} years old. / Age: {v}.
 city,home,livesIn|town|where the person lives|I live in {v}. / My home is {v}.
 email,mail,emailAddress|email|mail address|Mail me at {v}. / E-mail: {v}.
 languages,speaks,spokenLanguages|list language|languages|I speak {v}. / Languages: {v}.
+# delivery note
+sender,from_company,shipper|company|who sends|Sent by {v}. / {v} has handed us the goods. / From: {v}.
+recipient,deliver_to,receiver|person|who receives|For {v}. / Please hand it to {v} in person. / Recipient: {v}.
+address,destination,deliveryAddress|address|where to|To be brought to {v}. / Destination: {v}.
+parcels,parcel_count,numParcels|int 1 40|number of parcels|{v} parcels in all. / Parcels: {v}.
+weight,weight_kg,totalWeight|number 1 90|weight in kilograms|Together they weigh {v} kg. / Weight: {v} kg.
+fragile,is_fragile,handleWithCare|bool|whether it may break|Careful, fragile! / The contents break easily. // Nothing in it can break. / It isn't fragile.
+# energy bill
+customer,account_holder,billedTo|person|who pays|Dear {v}, here is your bill. / Billed to {v}. / Customer: {v}.
+meter,meter_number,meterId|code|meter|The meter is {v}. / Meter no. {v}.
+used,consumption_kwh,kwhUsed|int 90 9000|energy used, in kWh|You used {v} kWh. / Consumption: {v} kWh.
+amount,amount_due,total|money|sum to pay|Please pay {v} euros. / Amount due: {v}.
+due,pay_by,dueDate|date|last day to pay|Pay by {v}. / The money is due on {v}.
+# match report
+winner,winning_team,wonBy|town|town of the team that won|The team from {v} won. / Victory went to {v}.
+spectators,attendance,crowdSize|int 20 9000|how many watched|{v} people watched. / Spectators: {v}.
+referee,umpire,refereeName|person|referee|{v} was the referee. / The match was led by {v}.
+scorers,goal_scorers,scoredBy|list person|who scored|Goals by {v}. / The scorers were {v}.
+date,played_on,matchDate|date|day of the match|The match was played on {v}. / Date of the match: {v}.
+extra_time,overtime,wentToOvertime|bool|whether there was extra time|It took extra time to decide it. // It was decided within the normal time.
+# car offer
+model,car,car_model|enum hatchback,estate car,van,convertible,pickup|kind of car|For sale: a {v}. / I'm selling my {v}.
+mileage,kilometres,km|int 900 290000|kilometres driven|It has run {v} km. / Kilometres: {v}.
+price,asking_price,priceEuro|int 400 39000|price|I ask {v} euros. / Price: {v}.
+seller,owner,soldBy|person|who sells|The seller is {v}. / Ask for {v}.
+inspection,next_inspection,inspectionDue|date|next inspection|The next inspection is on {v}. / To be inspected by {v}.
+accident_free,no_accidents,accidentFree|bool|whether it is free of accidents|It has never had an accident. // It was in an accident once.
 """
 
 FILLERS = (
