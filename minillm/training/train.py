@@ -63,7 +63,7 @@ class Recipe:
     rank: int = 16
     alpha: float = 32.0
     learning_rate: float = 1e-3
-    num_steps: int = 290
+    num_steps: int = 250
     tokens_per_step: int = 3072
     warmup_steps: int = 15
     max_example_tokens: int = 1024
@@ -309,7 +309,7 @@ class Trainer:
     trainer = Trainer(model, tokenizer, course_examples, Recipe(num_steps=100))
     for step in trainer.run():
         print(step.number, step.loss)
-    save_adapter(trainer.adapter("mine", "smollm2-135m"), folder)
+    save_adapter(folder, trainer.adapter("mine", "smollm2-135m"))
     """
 
     def __init__(

@@ -20,15 +20,15 @@ SHARES: Mapping[Callable[[int], Iterator[Example]], float] = MappingProxyType(
     {
         # Answers from sources and calls of tools come from two programs each, written apart from each other: a habit of
         # one, such as where it puts the question, is broken by the other.
-        grounded_examples: 0.16,
-        page_examples: 0.18,
-        tool_examples: 0.10,
-        composed_tool_examples: 0.16,
-        classification_examples: 0.08,
-        extraction_examples: 0.14,
-        judge_examples: 0.10,
+        grounded_examples: 0.20,
+        page_examples: 0.20,
+        tool_examples: 0.08,
+        composed_tool_examples: 0.10,
+        classification_examples: 0.07,
+        extraction_examples: 0.16,
+        judge_examples: 0.07,
         # Without some plain conversation a model forgets how to have one.
-        chat_examples: 0.08,
+        chat_examples: 0.12,
     }
 )
 """Of all examples. What is hardest for the base model, and what the lessons lean on most, gets most."""
