@@ -122,4 +122,4 @@ def test_the_trainer_takes_them_and_prompts_are_short(examples: list[Example], s
     tokenizer = Tokenizer.load(smollm2_path)
     tokenized = [tokenize(example, tokenizer) for example in examples[:300]]
     assert mean(example.targets[0] for example in tokenized) <= 440
-    assert mean(len(example.token_ids) <= 1024 for example in tokenized) > 0.98
+    assert mean(len(example.token_ids) <= 1024 for example in tokenized) > 0.95

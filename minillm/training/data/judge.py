@@ -69,7 +69,7 @@ _SILENCE = [
     " Where the {w} {do} not answer the question, only an answer that admits it is right.",
     " Admitting that the {w} {do} not say is right only if that is so.",
 ]
-_LABELS = [
+_LABELS: list[tuple[str | int | bool, str | int | bool, str]] = [
     ("pass", "fail", "verdict"),
     ("pass", "fail", "verdict"),
     ("pass", "fail", "verdict"),
@@ -358,7 +358,7 @@ def _labels(
             f".\n- {name}: what decides, in a sentence\n- {field}: {plain[0]} or {plain[1]}\nJSON only.",
         ]
     )
-    return rest, name, field, dict.fromkeys([0.5, 0.0], no) | {1.0: yes}
+    return rest, name, field, {1.0: yes, 0.5: no, 0.0: no}
 
 
 def _pointwise(rng: random.Random) -> list[Example]:
