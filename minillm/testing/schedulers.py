@@ -320,8 +320,11 @@ class _Suite:
             sim.add("B", 17, 2)
         except RequestTooLargeError:
             sim.add("C", 4, 4)
-            sim.run(40)
-            sim.check_empty()
+            try:
+                sim.run(40)
+                sim.check_empty()
+            except CheckFailed as error:
+                raise CheckFailed(f"a prompt of 17 tokens in a pool for 16 was refused, and then: {error}") from None
         else:
             raise CheckFailed("a prompt of 17 tokens in a pool for 16: add raised no RequestTooLargeError")
 

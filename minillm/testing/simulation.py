@@ -65,6 +65,15 @@ CONTENTS_PREEMPTED: Hints = (
     "A preempted request goes on as if it still had its old blocks.",
     "With its blocks its keys and values are gone: kv.free(request.request_id), request.num_computed_tokens = 0.",
 )
+KEPT: Hints = (
+    "A request gave way and still holds blocks, so that nobody gains anything by it.",
+    "Preemption has to call kv.free(request.request_id), and then allocate_slots is asked again.",
+)
+LOST: Hints = (
+    "Preemption costs a request its keys and values, not the tokens that it has generated: its reader has seen those.",
+    "Leave request.token_ids alone. With num_computed_tokens = 0, prompt and output are computed again, as one long "
+    "prompt.",
+)
 CONTENTS_FORKED: Hints = (
     "Two forks share a block that one of them writes to, and the copy was not made.",
     "End schedule() with output.block_copies = kv.take_block_copies(): the engine makes these copies before the step.",
@@ -72,7 +81,13 @@ CONTENTS_FORKED: Hints = (
 STUCK: Hints = (
     "There's work, but nothing is scheduled.",
     "While anything is unfinished, each step has to get somewhere. With nothing running the whole pool is free, so "
-    "the first waiting request can always start; the oldest running one can always get on by preempting younger ones.",
+    "the first waiting request can always start; the oldest running one can always get on by preempting younger ones. "
+    "And the last token is missing as well until it's computed: num_tokens - request.num_computed_tokens.",
+)
+FORGOTTEN: Hints = (
+    "A request that isn't finished is neither among the waiting nor among the running ones.",
+    "Preemption has to put the request back into the queue, at its front. And whoever was admitted stays among the "
+    "running ones until finish(request).",
 )
 ENDLESS: Hints = (
     "Steps go by, but requests don't get to their end.",
@@ -221,11 +236,16 @@ class Simulation:
         Raises:
             CheckFailed: for anything that's wrong with it.
         """
-        output = self.scheduler.schedule()
+        try:
+            output = self.scheduler.schedule()
+        except Exception:
+            self._check_given_back([each.request for each in self._tracked.values()])
+            raise
         self.steps.append({item.request.request_id: item.num_new_tokens for item in output.scheduled})
         self.preempted += [request.request_id for request in output.preempted]
         self.outgrown += [request.request_id for request in output.outgrown]
         self._check_limits(output)
+        self._check_given_back(output.preempted)
         for request in output.preempted:
             self._tracked[request.request_id].was_preempted = True
         self._compute(output)
@@ -275,6 +295,10 @@ class Simulation:
             known = self._tracked.get(request.request_id)
             if known is None or known.request is not request:
                 raise failed(f"step {len(self.steps)} contains {request.request_id}, which is finished", GONE)
+        for request in output.outgrown:
+            if output.outgrown.count(request) > 1 or request in (*requests, *output.preempted):
+                name = request.request_id
+                raise failed(f"step {len(self.steps)} reports {name} as outgrown, and has it a second time", TWICE)
         for item in output.scheduled:
             name, num_missing = item.request.request_id, item.request.num_tokens - item.request.num_computed_tokens
             if requests.count(item.request) > 1 or item.request in output.preempted:
@@ -285,6 +309,16 @@ class Simulation:
             raise failed(f"{at} {output.num_tokens} tokens; the budget is {self.max_num_batched_tokens}", BUDGET)
         if len(requests) > self.max_num_seqs:
             raise failed(f"{at} {len(requests)} requests; max_num_seqs is {self.max_num_seqs}", SEQS)
+
+    def _check_given_back(self, requests: Sequence[Request]) -> None:
+        """A request that waits again has no blocks, and all of its tokens."""
+        tables = self.kv.block_tables()
+        for request in requests:
+            name = request.request_id
+            if request.status is RequestStatus.WAITING and name in tables:
+                raise failed(f"{name} gave way, and still holds {len(tables[name])} blocks", KEPT)
+            if request.num_tokens < (before := len(self._tracked[name].hashes) - 1):
+                raise failed(f"{name} gave way with {before} tokens, and has {request.num_tokens} now", LOST)
 
     def _compute(self, output: SchedulerOutput) -> None:
         contents, size = self._contents, self.block_size
@@ -331,6 +365,7 @@ class Simulation:
         for request in requests:
             if request.num_computed_tokens == request.num_tokens:
                 request.token_ids.append((sum(request.token_ids[-3:]) + request.seed) % 50)
+                self._tracked[request.request_id].extend()
                 if request.num_tokens >= request.max_num_tokens:
                     self.finish(request)
 
@@ -338,10 +373,13 @@ class Simulation:
         idle = self._tracked and not (output.scheduled or output.outgrown)
         self._num_idle = self._num_idle + 1 if idle else 0
         if self._num_idle > 3:
-            raise failed(
-                f"{', '.join(self._tracked)} not finished, but the last {self._num_idle} steps scheduled nothing",
-                STUCK,
+            missing = ", ".join(
+                f"{name} misses {request.num_tokens - request.num_computed_tokens} of {request.num_tokens} tokens"
+                for name, request in self.unfinished.items()
             )
+            known = self.scheduler.num_waiting + self.scheduler.num_running
+            hints = FORGOTTEN if known < len(self.unfinished) else STUCK
+            raise failed(f"{missing}, but the last {self._num_idle} steps scheduled nothing", hints)
 
     def _last_steps(self) -> str:
         return " | ".join(self.timeline.split(" | ")[-6:])

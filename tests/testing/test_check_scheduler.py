@@ -272,6 +272,20 @@ class KeepsTheCountOfPreempted(Plain):
         return True
 
 
+class KeepsTheBlocksOfPreempted(Plain):
+    def preempt(self, victim: Request, output: SchedulerOutput) -> None:
+        self.running.remove(victim)
+        victim.status, victim.num_computed_tokens = RequestStatus.WAITING, 0
+        self.waiting.insert(0, victim)
+        output.preempted.append(victim)
+
+
+class LosesTheOutputOfPreempted(Plain):
+    def preempt(self, victim: Request, output: SchedulerOutput) -> None:
+        super().preempt(victim, output)
+        victim.token_ids = list(victim.prompt_token_ids)
+
+
 class PreemptsAndStartsInOneStep(Plain):
     def schedule(self) -> SchedulerOutput:
         output = SchedulerOutput()
@@ -285,6 +299,12 @@ class PreemptsAndStartsInOneStep(Plain):
 class NeverOutgrows(Plain):
     def blocks(self, num_tokens: int) -> int:
         return 0 if self.running else super().blocks(num_tokens)
+
+
+class OutgrowsTwice(Plain):
+    def go_on(self, request: Request, output: SchedulerOutput) -> None:
+        super().go_on(request, output)
+        output.outgrown += [each for each in output.outgrown if each is request]
 
 
 class NeverRefuses(Plain):
@@ -399,8 +419,11 @@ MISTAKES: list[tuple[type, dict[str, str]]] = [
     (NeverFrees, {FREES: "has to call kv.free(request.request_id)"}),
     (PreemptsTheOldest, {YOUNGEST: "Preempt the running request with the highest arrival"}),
     (KeepsTheCountOfPreempted, dict.fromkeys((YOUNGEST, BACK, MIXES), GONE_BLOCKS)),
+    (KeepsTheBlocksOfPreempted, dict.fromkeys((YOUNGEST, BACK, ABORTS, MIXES), "has to call kv.free")),
+    (LosesTheOutputOfPreempted, dict.fromkeys((YOUNGEST, BACK, ABORTS, MIXES), "Leave request.token_ids alone")),
     (PreemptsAndStartsInOneStep, {MIXES: "two places in one step"}),
     (NeverOutgrows, {OUTGROWS: "put the request in output.outgrown", MIXES: "nothing is scheduled"}),
+    (OutgrowsTwice, {OUTGROWS: "put the request in output.outgrown", MIXES: "two places in one step"}),
     (NeverRefuses, {REFUSES: "raise RequestTooLargeError"}),
     (ComputesTheSameTwice, dict.fromkeys((LONE, FREES), "to add each item's num_new_tokens")),
     (CountsAtOnce, dict.fromkeys((LONE, FREES), "that's for update() to do")),
