@@ -26,8 +26,11 @@ from minillm.text import Tokenizer
 from minillm.text.tool_messages import CALL_BEGIN, CALL_END, RESPONSE_BEGIN
 
 CACHED_GRAMMARS = 128
-PROBE_SECONDS = 5.0
-"""What the compilation of a suspicious grammar may take."""
+PROBE_SECONDS = 5
+"""Of processor time, which the compilation of a suspicious grammar may take. By the clock, a busy machine would refuse
+what's harmless."""
+PROBE_TIMEOUT = 60.0
+"""Seconds by the clock, after which a probe is given up in any case."""
 LARGE = 16 * 1024
 """Characters from which a schema is suspicious."""
 
@@ -38,6 +41,11 @@ from llguidance import LLMatcher
 def probe():
     LLMatcher.validate_grammar(sys.stdin.read())
     print("done")
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
+except ImportError:  # Windows; there, time by the clock has to do
+    pass
 threading.stack_size(2 << 20)
 thread = threading.Thread(target=probe)
 thread.start()
@@ -281,15 +289,14 @@ def _probe(source: str, param: str) -> None:
     """
     try:
         # A grammar that's merely wrong counts as done: what's wrong is said when it's compiled here.
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE], input=source, capture_output=True, text=True, timeout=PROBE_SECONDS
-        )
+        command = [sys.executable, "-c", _PROBE, str(PROBE_SECONDS)]
+        probe = subprocess.run(command, input=source, capture_output=True, text=True, timeout=PROBE_TIMEOUT)
         is_done = "done" in probe.stdout
     except subprocess.TimeoutExpired:
         is_done = False
     if not is_done:
         raise InvalidRequestError(
-            f"The grammar is too complex: compiling it takes more than {PROBE_SECONDS:g} seconds or too much memory. "
+            f"The grammar is too complex: compiling it takes more than {PROBE_SECONDS} seconds or too much memory. "
             "The cause is often 'pattern' together with 'allOf', or a long chain of '$ref'; make it simpler.",
             param,
         )

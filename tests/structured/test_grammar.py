@@ -305,10 +305,16 @@ def test_a_chain_of_references_that_would_overflow_the_stack_is_refused(grammars
 def test_a_schema_that_would_take_for_ever_is_refused(
     grammars: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiler, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(compiler, "PROBE_SECONDS", 1)
     bomb = {"allOf": [{"type": "string", "pattern": f".*a{i}.*"} for i in range(24)]}
     with pytest.raises(InvalidRequestError, match="'pattern' together with 'allOf'"):
         grammars.matcher(Grammar.json_schema(bomb))
+
+
+def test_a_busy_machine_makes_no_schema_too_complex(grammars: GrammarCompiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "PROBE_SECONDS", 1)
+    monkeypatch.setattr(compiler, "_PROBE", "import time\ntime.sleep(1.5)\n" + compiler._PROBE)
+    grammars.matcher(Grammar.json_schema({"type": "string", "pattern": "^busy$"}))
 
 
 def test_the_cache_forgets_the_least_recently_used_grammar(
