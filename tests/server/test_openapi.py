@@ -89,6 +89,11 @@ def test_right_requests_are_answered_as_documented(api: schemathesis.BaseSchema)
             seen[case.path, call(case)] += 1
 
         check()
+        if operation.path == "/v1/chat/completions":
+            # It has so many fields that one drawn request in 25 is good, or none: what the process has drawn before
+            # seems to decide. So this one comes in any case.
+            body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello?"}], "max_tokens": 4}
+            seen[operation.path, call(operation.Case(body=body, media_type="application/json"))] += 1
     assert [path for path in ANSWERED if not seen[path, 200]] == []
 
 
