@@ -134,8 +134,7 @@ class HashPrefixCache:
         if not self._evictable:
             return None
         block, _ = self._evictable.popitem(last=False)
-        block_hash, _ = self._contents.pop(block)
-        del self._blocks[block_hash]
+        self._forget(block)
         return block
 
     def __contains__(self, block: int) -> bool:
@@ -148,6 +147,10 @@ class HashPrefixCache:
     def num_evictable_blocks(self) -> int:
         """Cached blocks that no request uses."""
         return len(self._evictable)
+
+    def _forget(self, block: int) -> None:
+        block_hash, _ = self._contents.pop(block)
+        del self._blocks[block_hash]
 
     def _expect(self, block: int) -> None:
         if block not in self._contents:

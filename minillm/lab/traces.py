@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from minillm.errors import MinillmError
 from minillm.kv import KVCacheManager
-from minillm.kv.prefix_cache import BlockNotCachedError
+from minillm.kv.prefix_cache import HashPrefixCache
 
 BLOCK_SIZE = 16
 """Tokens per block of the trace."""
@@ -25,9 +25,8 @@ BLOCK_SIZE = 16
 POOL_BLOCKS = 240
 """Blocks of the pool that the lesson's trace is measured with, block 0 included."""
 
-_VOCABULARY = (
-    49152  # token ids are drawn from a range of this size; which they are doesn't matter, only which are equal
-)
+# Token ids are drawn from a range of this size; which they are doesn't matter, only which are equal.
+_VOCABULARY = 49_152
 
 
 class EvictionPolicy(Protocol):
@@ -74,40 +73,24 @@ class EvictionPolicyError(MinillmError):
     """A policy chose a block that isn't evictable."""
 
 
-class PolicyPrefixCache:
-    """A prefix cache of the engine (`minillm.kv.PrefixCache`) that asks a policy which block to evict."""
+class PolicyPrefixCache(HashPrefixCache):
+    """The engine's prefix cache, but a policy chooses which block to evict."""
 
     def __init__(self, policy: EvictionPolicy) -> None:
+        super().__init__()
         self.policy = policy
-        self._blocks: dict[bytes, int] = {}
-        self._contents: dict[int, tuple[bytes, tuple[int, ...]]] = {}
-        self._evictable: set[bytes] = set()
-
-    def get(self, block_hash: bytes, token_ids: Sequence[int]) -> int | None:
-        """Looks a block up, see `PrefixCache.get`."""
-        block = self._blocks.get(block_hash)
-        return None if block is None or self._contents[block][1] != tuple(token_ids) else block
-
-    def put(self, block_hash: bytes, token_ids: Sequence[int], block: int) -> bool:
-        """Remembers a block, see `PrefixCache.put`."""
-        if block_hash in self._blocks or block in self._contents:
-            return False
-        self._blocks[block_hash] = block
-        self._contents[block] = (block_hash, tuple(token_ids))
-        return True
 
     def acquire(self, block: int) -> None:
-        """Marks a block as used, see `PrefixCache.acquire`."""
-        key = self._key(block)
-        if key in self._evictable:
-            self._evictable.remove(key)
-            self.policy.acquire(key)
+        """Marks a block as used, see `PrefixCache.acquire`; tells the policy if it was evictable."""
+        was_evictable = block in self._evictable
+        super().acquire(block)
+        if was_evictable:
+            self.policy.acquire(self._key(block))
 
     def release(self, block: int) -> None:
-        """Marks a block as evictable, see `PrefixCache.release`."""
-        key = self._key(block)
-        self._evictable.add(key)
-        self.policy.release(key)
+        """Marks a block as evictable, see `PrefixCache.release`; tells the policy."""
+        super().release(block)
+        self.policy.release(self._key(block))
 
     def evict(self) -> int | None:
         """Forgets the block that the policy chooses, see `PrefixCache.evict`.
@@ -118,31 +101,18 @@ class PolicyPrefixCache:
         if not self._evictable:
             return None
         key = self.policy.evict()
-        if key not in self._evictable:
-            known = "a block that a request is using" if key in self._blocks else "no block of the cache"
+        block = self._blocks.get(key)
+        if block is None or block not in self._evictable:
+            known = "no block of the cache" if block is None else "a block that a request is using"
             raise EvictionPolicyError(
                 f"evict() chose {known} ({_short(key)}). Choose a key that was released, and neither acquired nor "
                 "evicted since."
             )
-        self._evictable.remove(key)
-        block = self._blocks.pop(key)
-        del self._contents[block]
+        del self._evictable[block]
+        self._forget(block)
         return block
 
-    def __contains__(self, block: int) -> bool:
-        return block in self._contents
-
-    def __len__(self) -> int:
-        return len(self._contents)
-
-    @property
-    def num_evictable_blocks(self) -> int:
-        """Cached blocks that no request uses."""
-        return len(self._evictable)
-
     def _key(self, block: int) -> bytes:
-        if block not in self._contents:
-            raise BlockNotCachedError(f"Block {block} isn't in the prefix cache; put it there first.")
         return self._contents[block][0]
 
 
