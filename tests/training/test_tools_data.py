@@ -121,5 +121,5 @@ def test_shares_of_cases(examples: list[Example]) -> None:
 def test_the_trainer_takes_them_and_prompts_are_short(examples: list[Example], smollm2_path: Path) -> None:
     tokenizer = Tokenizer.load(smollm2_path)
     tokenized = [tokenize(example, tokenizer) for example in examples[:300]]
-    assert mean(example.targets[0] for example in tokenized) <= 440
-    assert mean(len(example.token_ids) <= 1024 for example in tokenized) > 0.95
+    assert mean(example.targets[0] for example in tokenized) <= 420
+    assert max(len(example.token_ids) for example in tokenized) <= 1024

@@ -146,7 +146,7 @@ class _Conversation:
         self, random: Random, wanted: list[Template], *, without: bool = False, size: int | None = None
     ) -> None:
         self.random = random
-        size = size or random.choice((1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 6, 6, 7, 7, 8))
+        size = size or random.choice((1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5, 6, 6, 6, 7, 8))
         self.style = Style(
             random.choice(("snake", "snake", "snake", "camel", "dotted", "kebab")),
             random.random() < 0.2,
@@ -168,7 +168,7 @@ class _Conversation:
         self.templates = chosen
         tools = [self._definition(template) for template in chosen]
         for place in reversed(range(len(tools))):
-            if len(json.dumps(tools)) > 1850 and chosen[place] not in wanted and len(tools) > 1:
+            if len(json.dumps(tools)) > 1750 and chosen[place] not in wanted and len(tools) > 1:
                 del tools[place], chosen[place]
         self.tools = tools
         self.messages: list[dict[str, Any]] = []
@@ -183,6 +183,13 @@ class _Conversation:
         other = copy.copy(self)
         other.messages = []
         return other
+
+    def said(self) -> list[tuple[Any, ...]]:
+        """The turns as the model sees them, without the calls' ids, which no template writes."""
+        return [
+            (turn["role"], turn["content"], *(call["function"] for call in turn.get("tool_calls", ())))
+            for turn in self.messages
+        ]
 
     def num_tokens(self) -> int:
         """About how many the turns have."""
@@ -506,7 +513,8 @@ def _siblings(talk: _Conversation) -> list[_Conversation]:
         if other.num_tokens() > room:
             other = talk.again()
             _ask(other, template)
-        if other.num_tokens() < room:
+        # With one tool and no arguments there are few ways to ask.
+        if other.num_tokens() < room and other.said() not in [each.said() for each in (talk, *siblings)]:
             siblings.append(other)
             room -= other.num_tokens()
     return siblings
