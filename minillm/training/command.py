@@ -51,9 +51,9 @@ def course(
         "course-adapter"
     ),
     base: Annotated[str, typer.Option(help="The model that learns.")] = BASE,
-    steps: Annotated[int, typer.Option(min=1, help="How often the adapter is changed.")] = 250,
+    steps: Annotated[int, typer.Option(min=1, help="How often the adapter is changed.")] = 320,
     rank: Annotated[int, typer.Option(min=1, help="Of the adapter's matrices; its size grows with it.")] = 16,
-    tokens_per_step: Annotated[int, typer.Option(min=1, help="The most tokens to learn from in one step.")] = 3072,
+    tokens_per_step: Annotated[int, typer.Option(min=1, help="The most tokens to learn from in one step.")] = 2048,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="The highest; it rises, then falls.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of the examples and of the adapter's first values.")] = 0,
     begin_from: Annotated[
@@ -62,10 +62,10 @@ def course(
     anew: Annotated[bool, typer.Option("--anew", help="Begin again even if the folder holds a checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")] = "auto",
 ) -> None:
-    """Train the course's adapter: an hour and a half on two CPU cores, minutes on a GPU.
+    """Train the course's adapter: an hour or more on two CPU cores, minutes on a GPU.
 
-    Ctrl-C stops it with a checkpoint, and the same command goes on from there. The options' defaults are those that
-    made the adapter which minillm ships. A smaller one in ten minutes: --steps 40 --rank 8.
+    Ctrl-C stops it with a checkpoint, and the same command goes on from there. What the adapter that minillm ships was
+    made with is in its card. A smaller one in ten minutes: --steps 40 --rank 8.
     """
     with err.status("Loading PyTorch …"):
         from minillm.training.course import train_course

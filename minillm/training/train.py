@@ -63,8 +63,8 @@ class Recipe:
     rank: int = 16
     alpha: float = 32.0
     learning_rate: float = 1e-3
-    num_steps: int = 250
-    tokens_per_step: int = 3072
+    num_steps: int = 320
+    tokens_per_step: int = 2048
     warmup_steps: int = 15
     max_example_tokens: int = 1024
     max_gradient: float = 1.0
@@ -125,7 +125,7 @@ class LoRADecoder(nn.Module):
         """The hidden states of several conversations that lie one after the other, each followed by its branches.
 
         Args:
-            token_ids: [num_tokens] int64: those of the batch's `parts`, in their order.
+            token_ids: [num_tokens] int64: those of each example's `conversations`, in their order.
             batch: what they are of.
 
         Returns:
@@ -133,8 +133,9 @@ class LoRADecoder(nn.Module):
         """
         (base,) = self.base
         # A branch's tokens count on from the trunk, wherever they lie.
-        parts = [part for item in batch for part in item.parts()]
-        positions = torch.cat([torch.arange(part.shared, part.shared + len(part.token_ids)) for part in parts])
+        positions = torch.cat(
+            [torch.arange(each.shared, each.shared + len(each.token_ids)) for each in _conversations(batch)]
+        )
         x = base.embed_tokens(token_ids)
         cos, sin = base.rotary(positions.to(token_ids.device), x.dtype)
         texts = [(item.num_tokens, _sees(item, token_ids.device)) for item in batch]
@@ -205,10 +206,10 @@ class TokenizedExample:
     @property
     def num_tokens(self) -> int:
         """With the branches'."""
-        return sum(len(part.token_ids) for part in self.parts())
+        return sum(len(each.token_ids) for each in self.conversations())
 
-    def parts(self) -> list[TokenizedExample]:
-        """The conversation itself, then its branches."""
+    def conversations(self) -> list[TokenizedExample]:
+        """The example's own, then its branches."""
         return [self, *self.branches]
 
     def without_branches_beyond(self, num_tokens: int) -> TokenizedExample:
@@ -358,11 +359,11 @@ class Trainer:
         number = len(self.steps) + 1
         learning_rate = self.recipe.learning_rate_at(number - 1)
         losses: list[tuple[str, float, int]] = []
-        total = sum(_weight(each) for item in batch for each in item.parts())
+        total = sum(map(_weight, _conversations(batch)))
         self.optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted, if there was one
         for part in _parts(batch):
             per_example = example_losses(self.model, part, self.device)
-            taught = [each for item in part for each in item.parts()]
+            taught = _conversations(part)
             weights = torch.tensor([_weight(each) / total for each in taught], device=self.device)
             (per_example * weights).sum().backward()
             losses += [
@@ -456,16 +457,21 @@ def example_losses(model: LoRADecoder, batch: Sequence[TokenizedExample], device
     Returns:
         [number of conversations] float32, each followed by its branches.
     """
-    parts = [part for item in batch for part in item.parts()]
-    token_ids = torch.tensor([token for part in parts for token in part.token_ids], device=device)
-    starts = accumulate((len(part.token_ids) for part in parts), initial=0)
+    taught = _conversations(batch)
+    token_ids = torch.tensor([token for each in taught for token in each.token_ids], device=device)
+    starts = accumulate((len(each.token_ids) for each in taught), initial=0)
     rows = torch.tensor(
-        [start + target for start, part in zip(starts, parts, strict=False) for target in part.targets], device=device
+        [start + target for start, each in zip(starts, taught, strict=False) for target in each.targets], device=device
     )
     # The vocabulary is large and most tokens are read only, so logits are made for the targets alone.
     logits = model.logits(model(token_ids, batch)[rows - 1])
     losses = F.cross_entropy(logits, token_ids[rows], reduction="none")
-    return torch.stack([part.mean() for part in losses.split([len(part.targets) for part in parts])])
+    return torch.stack([each.mean() for each in losses.split([len(each.targets) for each in taught])])
+
+
+def _conversations(batch: Sequence[TokenizedExample]) -> list[TokenizedExample]:
+    """Those of several examples, in the order in which they lie in a batch."""
+    return [each for item in batch for each in item.conversations()]
 
 
 def _weight(item: TokenizedExample) -> float:

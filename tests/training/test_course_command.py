@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from minillm import LLM
 from minillm.cli import app
 from minillm.errors import MinillmError
+from minillm.training.command import course
+from minillm.training.train import Recipe
 
 # The tiny tokenizer cuts words into many pieces, so a step has few conversations.
 COURSE = ("train", "course", "--base", "tiny-random", "--rank", "2", "--tokens-per-step", "1500", "--device", "cpu")
@@ -26,6 +29,17 @@ def test_it_leaves_an_adapter_that_the_engine_loads_and_a_log(tmp_path: Path) ->
     assert all(step["loss"] > 0 for step in steps)
     adapted, base = LLM(f"tiny-random+{folder}", device="cpu"), LLM("tiny-random", device="cpu")
     assert adapted.fingerprint != base.fingerprint
+
+
+def test_the_command_s_defaults_are_the_recipe_s() -> None:
+    """They stand twice, so that --help needn't load PyTorch."""
+    options = {name: each.default for name, each in signature(course).parameters.items()}
+    defaults = Recipe()
+    assert options["steps"] == defaults.num_steps
+    assert options["rank"] == defaults.rank == defaults.alpha / 2
+    assert options["tokens_per_step"] == defaults.tokens_per_step
+    assert options["learning_rate"] == defaults.learning_rate
+    assert options["seed"] == defaults.seed
 
 
 def test_a_finished_training_is_not_done_again_by_accident(tmp_path: Path) -> None:
