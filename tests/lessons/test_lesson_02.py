@@ -15,10 +15,11 @@ from minillm.testing import Report
 
 STEM = "02-kv-cache-and-streaming"
 EXERCISES = {"warm-up": "kv_bytes_per_token", "core": "ContiguousKVCache", "stretch": "WindowedKVCache"}
+CELLS = {"core": ("core", "core-rewind")}  # where it isn't one cell of the exercise's name
 
 
 def answer(folder: str, exercise: str) -> Any:
-    cells = run_cells(folder, STEM, exercise)
+    cells = run_cells(folder, STEM, *CELLS.get(exercise, (exercise,)))
     cells.update(torch=torch, F=F, rotate=rotate)
     return cells[EXERCISES[exercise]]
 

@@ -18,14 +18,17 @@ from minillm.testing import Report
 
 STEM = "04-paging-and-rag"
 
+ALLOCATOR = ["core-allocator", "core-allocator-sharing"]
+CACHE = ["core-cache", "core-cache-evictable", "core-cache-evict"]
+
 # Check → (the cells that it needs, what they define).
 EXERCISES = {
     "warm-up": (["warm-up"], ["block_waste"]),
-    "allocator": (["core-allocator"], ["MyBlockAllocator"]),
-    "prefix cache": (["core-cache"], ["MyPrefixCache"]),
+    "allocator": (ALLOCATOR, ["MyBlockAllocator"]),
+    "prefix cache": (CACHE, ["MyPrefixCache"]),
     "give back": (["core-give-back"], ["give_back"]),
-    "core": (["core-allocator", "core-cache", "core-give-back"], ["MyBlockAllocator", "MyPrefixCache", "give_back"]),
-    "stretch": (["stretch"], ["MyPolicy"]),
+    "core": ([*ALLOCATOR, *CACHE, "core-give-back"], ["MyBlockAllocator", "MyPrefixCache", "give_back"]),
+    "stretch": (["stretch", "stretch-victims"], ["MyPolicy"]),
 }
 
 
