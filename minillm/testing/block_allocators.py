@@ -266,11 +266,12 @@ class _Suite:
                 "Check first, change afterwards: raise before you touch the count or the list of free blocks.",
             ),
             Case(
-                "block 0 and blocks that were never handed out can't be given back",
-                self._stray_free,
-                "Nobody has block 0, so nobody can give it back.",
-                "The same check as for a double free: raise DoubleFreeError if the block has no reference. Mind that "
-                "a list takes -1 for its last entry.",
+                "block 0 and blocks that were never handed out can't be given back or forked",
+                self._strays,
+                "Nobody has block 0, so nobody can give it back, or share it.",
+                "The same check as for a double free: in free() raise DoubleFreeError if the block has no reference, "
+                "in fork() BlockNotAllocatedError. Mind that a list takes -1 for its last entry, so a comparison with "
+                "num_blocks isn't enough.",
             ),
             Case(
                 "a free block can't be forked",
@@ -317,24 +318,23 @@ class _Suite:
         if len(set(blocks := _drain(allocator))) < len(blocks):
             raise CheckFailed(f"{done}, allocate() handed out {blocks}")
 
-    def _stray_free(self) -> None:
-        for block in (0, 2, -1, 3):
-            allocator = self._new(3)
-            if allocator.allocate() == block:
-                continue
-            _expect_double_free(allocator, block, "with 3 blocks, one of them handed out, ")
+    def _strays(self) -> None:
+        num_blocks = 3
+        # A list takes -1 to -num_blocks for its entries. Each has to be tried while that entry has a reference:
+        # otherwise it's refused as a free block's, even where nobody looks at the range. So all blocks are out first.
+        for all_out in (True, False):
+            for block in (*range(num_blocks), *range(-1, -num_blocks - 2, -1), num_blocks, num_blocks + 1):
+                for operation in ("free", "fork"):
+                    allocator = self._new(num_blocks)
+                    blocks = _drain(allocator) if all_out else [allocator.allocate()]
+                    if block not in blocks:
+                        _expect_stray_refused(allocator, operation, block, blocks)
 
     def _stray_fork(self) -> None:
         allocator = self._new(3)
         block = allocator.allocate()
         allocator.free(block)
-        try:
-            allocator.fork(block)
-        except NotImplementedError:
-            raise
-        except Exception:
-            return
-        raise CheckFailed(f"after allocate() gave block {block} and free({block}), fork({block}) was accepted")
+        _expect_no_fork(allocator, block, f"after allocate() gave block {block} and free({block}), ")
 
     # -- series -----------------------------------------------------------------------------------------------------
 
@@ -419,6 +419,44 @@ def _expect_double_free(allocator: BlockAllocator, block: int, situation: str) -
             hint="It is refused, but with an error of another kind.",
         ) from error
     raise CheckFailed(f"{situation}free({block}) was accepted; expected DoubleFreeError")
+
+
+def _expect_stray_refused(allocator: BlockAllocator, operation: str, block: int, in_use: list[int]) -> None:
+    """`free` or `fork` of a number that isn't among the blocks in use: an error, and no count changes."""
+    num_blocks, counts = allocator.num_blocks, [allocator.ref_count(other) for other in in_use]
+    situation = f"with {num_blocks} blocks, after allocate() gave {' and '.join(map(str, in_use))}, "
+    if 0 <= block < num_blocks and (count := allocator.ref_count(block)) != 0:
+        raise CheckFailed(f"{situation}ref_count({block}) is {count}; expected 0")
+    failure: CheckFailed | None = None
+    try:
+        (_expect_double_free if operation == "free" else _expect_no_fork)(allocator, block, situation)
+    except CheckFailed as error:
+        failure = error
+    for other, before in zip(in_use, counts, strict=True):
+        if (after := allocator.ref_count(other)) == before:
+            continue
+        detail = f"{situation}{operation}({block}) changed ref_count({other}) from {before} to {after}"
+        if block + num_blocks != other:
+            raise CheckFailed(detail)
+        raise CheckFailed(
+            detail,
+            hint=f"There is no block {block}. But a Python list counts negative indices from its end: of {num_blocks} "
+            f"entries, [{block}] is block {other}'s.",
+            strong_hint="Look at both ends before you look into the list: unless 0 < block < self.num_blocks, nobody "
+            "holds it. `block >= self.num_blocks` alone lets -1 through.",
+        )
+    if failure:
+        raise failure
+
+
+def _expect_no_fork(allocator: BlockAllocator, block: int, situation: str) -> None:
+    try:
+        allocator.fork(block)
+    except NotImplementedError:
+        raise
+    except Exception:
+        return
+    raise CheckFailed(f"{situation}fork({block}) was accepted; expected BlockNotAllocatedError")
 
 
 def _last(done: list[str]) -> str:

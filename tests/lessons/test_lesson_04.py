@@ -159,6 +159,35 @@ class ChangesBeforeItRefuses(Allocator):
         super().free(block)
 
 
+class GuardsOnlyTheTop(Allocator):
+    """A list of counts, in which -1 is the last block's."""
+
+    def __init__(self, num_blocks: int) -> None:
+        super().__init__(num_blocks)
+        self.counts = [0] * num_blocks
+
+    def allocate(self) -> int:
+        block = self._free_blocks.pop() if self._free_blocks else super().allocate()
+        self.counts[block] = 1
+        return block
+
+    def fork(self, block: int) -> int:
+        if self.ref_count(block) == 0:
+            raise BlockNotAllocatedError(f"block {block}")
+        self.counts[block] += 1
+        return block
+
+    def free(self, block: int) -> None:
+        if self.ref_count(block) == 0:
+            raise DoubleFreeError(f"block {block}")
+        self.counts[block] -= 1
+        if self.counts[block] == 0:
+            self._free_blocks.append(block)
+
+    def ref_count(self, block: int) -> int:
+        return 0 if block >= self.num_blocks else self.counts[block]
+
+
 class DoesNotCountAReference(Allocator):
     def fork(self, block: int) -> int:
         return block
@@ -200,6 +229,8 @@ WRONG_ALLOCATORS: list[tuple[type, str, str]] = [
     (AcceptsADoubleFree, "giving a block back twice", "two requests get it"),
     (IgnoresADoubleFree, "giving a block back twice", "raise DoubleFreeError"),
     (ChangesBeforeItRefuses, "after a refused double free", "Check first, change afterwards"),
+    (GuardsOnlyTheTop, "block 0 and blocks that were never", "free(-1) changed ref_count(2) from 1 to 0"),
+    (GuardsOnlyTheTop, "block 0 and blocks that were never", "`block >= self.num_blocks` alone lets -1 through"),
     (DoesNotCountAReference, "fork returns the same block", "fork doesn't count the new reference"),
     (CopiesInPlaceOfSharing, "fork returns the same block", "then return block"),
     (FreesAtTheFirstOwner, "a shared block stays in use", "one of its two owners still reads it"),

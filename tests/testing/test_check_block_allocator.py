@@ -23,7 +23,7 @@ ORDER = "blocks can be given back in any order"
 DOUBLE = "giving a block back twice raises DoubleFreeError"
 NAMES = "DoubleFreeError names the block"
 HARMLESS = "after a refused double free nothing is handed out twice"
-STRAY_FREE = "block 0 and blocks that were never handed out can't be given back"
+STRAY = "block 0 and blocks that were never handed out can't be given back or forked"
 STRAY_FORK = "a free block can't be forked"
 SEPARATE = "two allocators keep books of their own"
 SERIES = "the books are right after thousands of operations in any order"
@@ -228,6 +228,52 @@ class AcceptsBlocksNeverHandedOut(Plain):
         super().free(block)
 
 
+class GuardsOnlyTheTop(Plain):
+    """-1 is less than num_blocks, and a list takes it for its last entry."""
+
+    def fork(self, block: int) -> int:
+        if block >= self.num_blocks or self.counts[block] == 0:
+            raise BlockNotAllocatedError(f"block {block} is free")
+        self.counts[block] += 1
+        return block
+
+    def free(self, block: int) -> None:
+        if block >= self.num_blocks or self.counts[block] == 0:
+            raise DoubleFreeError(f"block {block} is free already")
+        self.counts[block] -= 1
+
+
+class GuardsOnlyTheTopInFree(Plain):
+    free = GuardsOnlyTheTop.free
+
+
+class GuardsOnlyTheTopInFork(Plain):
+    fork = GuardsOnlyTheTop.fork
+
+
+class CountsFirstAndRefusesThen(Plain):
+    """Refuses what is outside of the pool, but has taken the last block's reference by then."""
+
+    def free(self, block: int) -> None:
+        if 0 <= block < self.num_blocks:
+            super().free(block)
+        else:
+            self.counts[block % self.num_blocks] -= 1
+            raise DoubleFreeError(f"block {block} isn't in the pool")
+
+
+class KeepsBlockZeroForItself(Stack):
+    def ref_count(self, block: int) -> int:
+        return 1 if block == 0 else super().ref_count(block)
+
+
+class IndexErrorAboveThePool(Plain):
+    def free(self, block: int) -> None:
+        if block < 0 or self.counts[block] == 0:
+            raise DoubleFreeError(f"block {block} is free already")
+        self.counts[block] -= 1
+
+
 class ForksWithoutCount(Stack):
     def fork(self, block: int) -> int:
         if not self.counts.get(block):
@@ -321,14 +367,20 @@ MISTAKES: list[tuple[type, dict[str, str]]] = [
         {
             DOUBLE: "A double free is accepted",
             HARMLESS: "raise before you touch the count",
-            STRAY_FREE: "Nobody has block 0",
+            STRAY: "Nobody has block 0",
         },
     ),
-    (IgnoresDoubleFree, {DOUBLE: "A double free is accepted", STRAY_FREE: "if the block has no reference"}),
+    (IgnoresDoubleFree, {DOUBLE: "A double free is accepted", STRAY: "if the block has no reference"}),
     (CountsBeforeItChecks, {HARMLESS: "Check first, change afterwards"}),
-    (RefusesWithValueError, dict.fromkeys((DOUBLE, STRAY_FREE), "an error of another kind")),
+    (RefusesWithValueError, dict.fromkeys((DOUBLE, STRAY), "an error of another kind")),
     (DoesNotNameTheBlock, {NAMES: "which block it was"}),
-    (AcceptsBlocksNeverHandedOut, {STRAY_FREE: "Nobody has block 0"}),
+    (AcceptsBlocksNeverHandedOut, {STRAY: "Nobody has block 0"}),
+    *(
+        (cls, {STRAY: "[-1] is block 2's. Look at both ends before you look into the list"})
+        for cls in (GuardsOnlyTheTop, GuardsOnlyTheTopInFree, GuardsOnlyTheTopInFork, CountsFirstAndRefusesThen)
+    ),
+    (KeepsBlockZeroForItself, {STRAY: "Nobody has block 0"}),
+    (IndexErrorAboveThePool, {STRAY: "an error of another kind"}),
     (
         ForksWithoutCount,
         {FORK: "doesn't count the new reference", SHARED: "has two owners", SERIES: "compare the counts"},
@@ -338,7 +390,7 @@ MISTAKES: list[tuple[type, dict[str, str]]] = [
         {FORK: "nothing is copied and no new block", SHARED: "has two owners", SERIES: "compare the counts"},
     ),
     (ForkReturnsNothing, {FORK: "then return block"}),
-    (ForksFreeBlocks, {STRAY_FORK: "in use and among the free ones at once"}),
+    (ForksFreeBlocks, {STRAY: "or share it", STRAY_FORK: "in use and among the free ones at once"}),
     (FreesAtOnce, {SHARED: "only if it's 0", SERIES: "compare the counts"}),
     (
         NeverReuses,
@@ -372,6 +424,18 @@ def test_the_detail_is_the_smallest_example() -> None:
     )
     (behavior,) = check_block_allocator(LosesTheThirdReference).failed
     assert behavior.detail.count("fork") == 2 and "…" not in behavior.detail
+
+
+def test_for_a_negative_number_the_detail_says_whose_count_changed() -> None:
+    details = [
+        behavior.detail
+        for cls in (GuardsOnlyTheTopInFree, GuardsOnlyTheTopInFork)
+        for behavior in check_block_allocator(cls).failed
+    ]
+    assert details == [
+        "with 3 blocks, after allocate() gave 1 and 2, free(-1) changed ref_count(2) from 1 to 0",
+        "with 3 blocks, after allocate() gave 1 and 2, fork(-1) changed ref_count(2) from 1 to 2",
+    ]
 
 
 def test_a_missing_foundation_ends_the_report_and_says_so() -> None:
